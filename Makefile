@@ -1,0 +1,57 @@
+# Everything sets up what it needs, and nothing twice.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LAYER := layers/dependencies/python
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint up down lock clean
+
+help: ## this text
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.local ## drop two clips on the embedded cloud and watch them come back
+	@$(BIN)/python -m local.demo
+
+test: $(VENV)/.tests ## all tests that need no account
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.tests ## style, types, template
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/cfn-lint template.yaml
+
+up: $(VENV)/.local ## start the embedded cloud and leave it running; takes SEGMIND_BASE_URL, SEGMIND_HISTORY_URL, WAIT_SCALE, AUTH, PORT
+	@$(BIN)/python -m local.cloud up
+
+down: ## stop it
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m local.cloud down; fi
+
+lock: $(VENV)/.tests ## compile the requirements anew, with hashes
+	@for folder in layers/dependencies local tests; do \
+		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+			--custom-compile-command "make lock" $$folder/requirements.in --output-file $$folder/requirements.txt; done
+
+clean: down ## remove everything that was made
+	rm -rf $(VENV) .local $(LAYER) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/.python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.local: $(VENV)/.python local/requirements.txt $(LAYER)
+	@echo "installing what the embedded cloud needs (once)"
+	$(PIP) -r local/requirements.txt
+	@touch $@
+
+$(VENV)/.tests: $(VENV)/.local tests/requirements.txt
+	@echo "installing what the tests need (once)"
+	$(PIP) -r tests/requirements.txt
+	@touch $@
+
+$(LAYER): $(VENV)/.python layers/dependencies/requirements.txt layers/dependencies/Makefile
+	$(MAKE) --no-print-directory -C layers/dependencies PYTHON=$(CURDIR)/$(BIN)/python ARTIFACTS_DIR=$(CURDIR)/layers/dependencies build-DependenciesLayer
+	@touch $@

@@ -1,0 +1,257 @@
+"""DynamoDB: the jobs, the places in the bucket they belong to, and the gate; every write is conditional."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from ..rules.gate import Gate, Shut
+from ..rules.states import Held, State, before
+
+QUEUE_INDEX = "queue"
+DUE, HELD = "due", "held"  # the two partitions of that index
+Row = dict[str, Any]
+
+
+class JobsTable:
+    """One table. `table` is a boto3 Table; `clock()` gives seconds since the epoch.
+
+    A row of a job has `pk = job#<id>`; a row of a place in the bucket has `pk = place#<bucket>/<key>`; a first frame points to the
+    clips that name it (`pk = frame#…`, `sk` = the clip's key). Rows somebody must look after again are in the index `queue`:
+    under `due` from the second `at` on, or under `held`, oldest first.
+    """
+
+    def __init__(self, table: Any, clock: Callable[[], float] = time.time) -> None:
+        self._table, self._clock = table, clock
+
+    def job(self, job_id: str) -> Row | None:
+        """Read a job's record."""
+        return self._get(f"job#{job_id}")
+
+    def place(self, bucket: str, key: str) -> Row:
+        """Read what is known of a key in the input bucket; empty when nothing is."""
+        return self._get(f"place#{bucket}/{key}") or {}
+
+    def add(self, job: Mapping[str, Any], replaces: Row | None, due: float) -> Row | None:
+        """Write the row of a new job, or of one that starts again in place of `replaces`.
+
+        Returns the row; `None` when somebody else was first.
+        """
+        run, version = (replaces["run"] + 1, replaces["v"] + 1) if replaces else (0, 1)
+        row = {**job, "pk": f"job#{job['id']}", "sk": "job", "run": run, "v": version, "queue": DUE, "at": int(due)}
+        row["times"] = {job["state"]: self._now()}
+        condition = "v = :v" if replaces else "attribute_not_exists(pk)"
+        values = {":v": replaces["v"]} if replaces else None
+        try:
+            self._table.put_item(Item=_storable(row), ConditionExpression=condition, **_given(ExpressionAttributeValues=values))
+        except ClientError as error:
+            _lost_race(error)
+            return None
+        return row
+
+    def advance(self, job_id: str, to: State, due: float | None = None, queue: str = DUE, **fields: Any) -> Row | None:
+        """Move a job forward, if it stands where it may.
+
+        Parameters: `due`, the epoch second from which the row is to be looked after if nothing more happens (`None`: as it is);
+        `fields`, what else is set, `None` removes.
+        Returns the new row; `None` when the job stands elsewhere: somebody else was faster.
+        """
+        allowed = before(to)
+        sets = {"state": to, **fields}
+        if due is not None:
+            sets |= {"queue": queue, "at": int(due)}
+        return self._update(
+            f"job#{job_id}",
+            sets,
+            f"#state IN ({', '.join(f':from{n}' for n in range(len(allowed)))})",
+            {f":from{n}": state for n, state in enumerate(sorted(allowed))},
+            stamp=to,
+        )
+
+    def note(self, job: Row, **fields: Any) -> Row | None:
+        """Set fields of a job that nobody has changed since `job` was read; its state stays. `None` when somebody has."""
+        return self._update(job["pk"], fields, "v = :was", {":was": job["v"]})
+
+    def waiting(self, bucket: str, key: str, waits: str, due: float) -> Row:
+        """Record that a dropped file is not part of a job yet, and from when it is to be looked at again; gives its place's row."""
+        given = {"bucket": bucket, "key": key, "waits": waits, "since": self._now(), "queue": DUE, "at": int(due)}
+        after = self._table.update_item(
+            Key={"pk": f"place#{bucket}/{key}", "sk": "place"},
+            UpdateExpression="SET #b = :bucket, #k = :key, waits = :waits, since = if_not_exists(since, :since),"
+            " #q = if_not_exists(#q, :queue), #at = if_not_exists(#at, :at)",
+            ExpressionAttributeNames={"#b": "bucket", "#k": "key", "#q": "queue", "#at": "at"},
+            ExpressionAttributeValues={f":{name}": value for name, value in given.items()},
+            ReturnValues="ALL_NEW",
+        )
+        return _row(after["Attributes"])
+
+    def told(self, place: Row) -> None:
+        """Take a waiting file off the list of things to look at: its answer is written."""
+        self._change_place(place["bucket"], place["key"], "REMOVE #q, #t SET told = :yes", "attribute_exists(waits)", {":yes": True})
+
+    def look_later(self, place: Row, due: float) -> None:
+        """Put off the next look at a waiting file."""
+        self._change_place(place["bucket"], place["key"], "SET #t = :at, #q = #q", "attribute_exists(#q)", {":at": int(due)})
+
+    def paired(self, bucket: str, key: str) -> bool:
+        """Forget that a sidecar or first frame was alone; tells whether an answer may have been written for it."""
+        gone = self._table.delete_item(Key={"pk": f"place#{bucket}/{key}", "sk": "place"}, ReturnValues="ALL_OLD")
+        return not {"told", "newest"}.isdisjoint(gone.get("Attributes", {}))
+
+    def take_place(self, bucket: str, key: str, job_id: str, dropped_at: datetime, accepted: bool) -> bool:
+        """Make a job the newest of its key; `accepted` when it may bring a video. False when a newer drop has the place already."""
+        sets = "SET newest = :job, dropped_at = :at, #b = :bucket, #k = :key" + (", accepted = :job" if accepted else "")
+        values = {":job": job_id, ":at": dropped_at.isoformat(timespec="milliseconds"), ":bucket": bucket, ":key": key}
+        unless_newer = "attribute_not_exists(dropped_at) OR dropped_at <= :at"
+        return self._change_place(bucket, key, f"{sets} REMOVE waits, since, told, #q, #t", unless_newer, values)
+
+    def names_frame(self, bucket: str, frame_key: str, video_key: str) -> None:
+        """Remember that a clip's sidecar names a first frame; its arrival then brings the clip back."""
+        self._table.put_item(Item={"pk": f"frame#{bucket}/{frame_key}", "sk": video_key})
+
+    def clips_of_frame(self, bucket: str, frame_key: str) -> Iterable[str]:
+        """Give the keys of the clips whose sidecars name a first frame."""
+        for row in self._query(KeyConditionExpression="pk = :pk", ExpressionAttributeValues={":pk": f"frame#{bucket}/{frame_key}"}):
+            yield row["sk"]
+
+    def due(self, now: float, most: int) -> list[Row]:
+        """List rows that nobody has looked after in time, longest first."""
+        return self._queued("#q = :q AND #at <= :now", {":q": DUE, ":now": int(now)}, most)
+
+    def held(self, most: int) -> list[Row]:
+        """List held jobs, oldest first."""
+        return self._queued("#q = :q", {":q": HELD}, most)
+
+    def gate(self) -> tuple[Gate, int]:
+        """Read the gate and its version."""
+        row = self._get("gate") or {}
+        requests = {int(second): count for second, count in row.get("requests", {}).items()}
+        return Gate(row.get("leases", {}), requests), row.get("v", 0)
+
+    def at_gate(self, step: Callable[[Gate], Gate | Shut]) -> Shut | None:
+        """Change the gate in one conditional write, again on what is there now if somebody else was faster.
+
+        Returns `None` when the step was taken, or why the gate is shut.
+        """
+        for _ in range(20):
+            gate, version = self.gate()
+            after = step(gate)
+            if isinstance(after, Shut):
+                return after
+            if after == gate:
+                return None
+            row = {"pk": "gate", "sk": "gate", "v": version + 1, "leases": after.leases}
+            row["requests"] = {str(second): count for second, count in after.requests.items()}
+            try:
+                self._table.put_item(
+                    Item=row, ConditionExpression="attribute_not_exists(pk) OR v = :v", ExpressionAttributeValues={":v": version}
+                )
+                return None
+            except ClientError as error:
+                _lost_race(error)
+        return Shut(Held.RATE, "too many others are at the gate", 2)
+
+    def _change_place(self, bucket: str, key: str, update: str, condition: str, values: Row) -> bool:
+        names = {"#b": "bucket", "#k": "key", "#q": "queue", "#t": "at"}
+        try:
+            self._table.update_item(
+                Key={"pk": f"place#{bucket}/{key}", "sk": "place"},
+                UpdateExpression=update,
+                ConditionExpression=condition,
+                ExpressionAttributeNames={name: word for name, word in names.items() if name in update + condition},
+                ExpressionAttributeValues=values,
+            )
+        except ClientError as error:
+            _lost_race(error)
+            return False
+        return True
+
+    def _queued(self, condition: str, values: Mapping[str, Any], most: int) -> list[Row]:
+        names = {"#q": "queue"} | ({"#at": "at"} if "#at" in condition else {})
+        found = self._query(
+            IndexName=QUEUE_INDEX,
+            KeyConditionExpression=condition,
+            ExpressionAttributeNames=names,
+            ExpressionAttributeValues=values,
+            most=most,
+        )
+        return list(found)
+
+    def _query(self, most: int | None = None, **query: Any) -> Iterable[Row]:
+        while True:
+            page = self._table.query(**query, **_given(Limit=most))
+            yield from map(_row, page["Items"])
+            if most or "LastEvaluatedKey" not in page:
+                return
+            query["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    def _get(self, pk: str) -> Row | None:
+        sk = pk.partition("#")[0]
+        item = self._table.get_item(Key={"pk": pk, "sk": sk}, ConsistentRead=True).get("Item")
+        return _row(item) if item else None
+
+    def _update(self, pk: str, fields: Mapping[str, Any], condition: str, values: Row, stamp: State | None = None) -> Row | None:
+        sets = {name: value for name, value in fields.items() if value is not None}
+        removes = [name for name, value in fields.items() if value is None]
+        expression = "SET " + ", ".join([f"#{name} = :{name}" for name in sets] + ["#v = #v + :one"])
+        names = {f"#{name}": name for name in fields} | {"#v": "v"}
+        bound = {f":{name}": value for name, value in sets.items()} | {":one": 1} | values
+        if "#state" in condition:
+            names["#state"] = "state"
+        if stamp:
+            expression += ", #times.#stamp = :now"
+            names |= {"#times": "times", "#stamp": stamp}
+            bound[":now"] = self._now()
+        if removes:
+            expression += " REMOVE " + ", ".join(f"#{name}" for name in removes)
+        try:
+            after = self._table.update_item(
+                Key={"pk": pk, "sk": "job"},
+                UpdateExpression=expression,
+                ConditionExpression=condition,
+                ExpressionAttributeNames=names,
+                ExpressionAttributeValues=_storable(bound),
+                ReturnValues="ALL_NEW",
+            )
+        except ClientError as error:
+            _lost_race(error)
+            return None
+        return _row(after["Attributes"])
+
+    def _now(self) -> str:
+        return datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds")
+
+
+def _lost_race(error: ClientError) -> None:
+    """Swallow the one error that is an answer: the condition did not hold."""
+    if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+        raise error
+
+
+def _given(**arguments: Any) -> dict[str, Any]:
+    return {name: value for name, value in arguments.items() if value is not None}
+
+
+def _storable(value: Any) -> Any:
+    """Make a value fit for DynamoDB: numbers as decimals, nothing that is `None`."""
+    if isinstance(value, float):
+        return Decimal(str(value))
+    if isinstance(value, dict):
+        return {name: _storable(item) for name, item in value.items() if item is not None}
+    return [_storable(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _row(item: Row) -> Row:
+    """Undo `_storable`: decimals become numbers again."""
+    return {name: _plain(value) for name, value in item.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, dict):
+        return _row(value)
+    return [_plain(item) for item in value] if isinstance(value, list) else value

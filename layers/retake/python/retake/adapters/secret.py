@@ -1,0 +1,20 @@
+"""Secrets Manager: Segmind's API key, kept for a few minutes, read again when it was not accepted."""
+
+from aws_lambda_powertools.utilities.parameters import SecretsProvider
+
+KEPT_SECONDS = 300
+
+
+class ApiKey:
+    """The key; it goes into one header and nowhere else."""
+
+    def __init__(self, provider: SecretsProvider, secret_id: str) -> None:
+        self._provider, self._secret_id = provider, secret_id
+
+    def get(self) -> str:
+        """Give the key, at most five minutes old."""
+        return str(self._provider.get(self._secret_id, max_age=KEPT_SECONDS)).strip()
+
+    def refresh(self) -> None:
+        """Read the key again: it may have been rotated."""
+        self._provider.get(self._secret_id, force_fetch=True, max_age=KEPT_SECONDS)

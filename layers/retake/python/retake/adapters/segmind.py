@@ -1,0 +1,216 @@
+"""Segmind over HTTP: the model's requests with the key, the result files without it."""
+
+import hashlib
+import socket
+import ssl
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import httpcore
+import httpx
+
+from ..rules.addresses import may_connect, may_fetch
+from ..rules.contract import Answer
+
+MODEL = "modify-video"
+MAX_ANSWER_BYTES = 1_000_000
+MAX_RESULT_BYTES = 2_000_000_000
+_TIMEOUT = httpx.Timeout(20, connect=5)
+_RESUMES = 5
+_REDIRECTS = 3
+
+TLS = ssl.create_default_context()
+
+
+class Segmind:
+    """Segmind's asynchronous API; every request is sent once and always gives an `Answer`, never an exception.
+
+    Parameters: `base_url` and `history_url`, the only origins that the key is sent to; `key()` gives the key.
+    """
+
+    def __init__(self, base_url: str, history_url: str, key: Callable[[], str]) -> None:
+        self._base, self._history, self._key = base_url.rstrip("/"), history_url.rstrip("/"), key
+        self._http = httpx.Client(verify=TLS, timeout=_TIMEOUT, follow_redirects=False, trust_env=False)
+
+    def new_submit(self, body: dict[str, Any]) -> httpx.Request:
+        """Make the request for a video, ready to be sent: from here on nothing but the network can fail."""
+        return self._request("POST", f"{self._base}/v2/{MODEL}", json=body)
+
+    def status(self, request_id: str) -> Answer:
+        """Ask where a request stands."""
+        return self._get(f"{self._base}/v2/requests/{request_id}/status")
+
+    def result(self, request_id: str) -> Answer:
+        """Ask for the result of a completed request."""
+        return self._get(f"{self._base}/v2/requests/{request_id}")
+
+    def history(self, request_id: str) -> Answer:
+        """Ask the account's history for one request; it answers at any age."""
+        return self._get(f"{self._history}/request-history/{request_id}")
+
+    def send(self, request: httpx.Request) -> Answer:
+        """Send a request, once; a submit is paid for when it is accepted."""
+        try:
+            response = self._http.send(request, stream=True)
+            try:
+                return Answer(response.status_code, _limited(response.iter_bytes()), dict(response.headers))
+            finally:
+                response.close()
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as error:
+            return Answer(0, f"{type(error).__name__} at {request.url.host}", sent=False)
+        except httpx.HTTPError as error:
+            return Answer(0, f"{type(error).__name__} while waiting for {request.url.host}")
+
+    def _get(self, url: str) -> Answer:
+        return self.send(self._request("GET", url))
+
+    def _request(self, method: str, url: str, json: dict[str, Any] | None = None) -> httpx.Request:
+        return self._http.build_request(method, url, json=json, headers={"x-api-key": self._key()})
+
+
+def _limited(chunks: Iterable[bytes]) -> str:
+    body = bytearray()
+    for chunk in chunks:
+        body += chunk
+        if len(body) > MAX_ANSWER_BYTES:
+            break
+    return body.decode("utf-8", "replace")
+
+
+class ResultUnavailable(Exception):
+    """The result cannot be had (now); the text says why. `status` is the HTTP status, 0 when there was none."""
+
+    def __init__(self, reason: str, status: int = 0) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class ResultFiles:
+    """Result files: fetched without the key, over https, from public addresses only.
+
+    Parameters: `base_url`, the configured origin; when it is on this machine, results may be, too.
+    """
+
+    def __init__(self, base_url: str) -> None:
+        self._base_url = base_url
+        transport = httpx.HTTPTransport(verify=TLS, trust_env=False)
+        transport._pool = httpcore.ConnectionPool(ssl_context=TLS, network_backend=_CheckedConnections(base_url))
+        self._http = httpx.Client(transport=transport, timeout=_TIMEOUT, follow_redirects=False, trust_env=False)
+
+    def open(self, url: str) -> "ResultStream":
+        """Begin to download; raises `ResultUnavailable` when there is no such file or it may not be fetched."""
+        stream = ResultStream(self._get, url)
+        stream.begin()
+        return stream
+
+    def _get(self, url: str, headers: dict[str, str]) -> httpx.Response:
+        for _ in range(_REDIRECTS + 1):
+            if not may_fetch(url, self._base_url):
+                raise ResultUnavailable(f"the result's address is not https: {url[:200]}")
+            try:
+                response = self._http.send(self._http.build_request("GET", url, headers=headers), stream=True)
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                raise ResultUnavailable(f"{type(error).__name__} at {urlsplit(url).netloc}: {error}") from error
+            if not response.has_redirect_location:
+                return response
+            response.close()
+            url = urljoin(url, response.headers["location"])
+        raise ResultUnavailable(f"more than {_REDIRECTS} redirects")
+
+
+class ResultStream:
+    """A download that reads like a file and goes on by range when the connection breaks.
+
+    `length` in bytes, `None` when the server does not tell; `md5` of all that was read, in hex.
+    """
+
+    def __init__(self, get: Callable[[str, dict[str, str]], httpx.Response], url: str) -> None:
+        self._get, self._url = get, url
+        self._response: httpx.Response | None = None
+        self._chunks: Iterator[bytes] = iter(())
+        self._rest = b""
+        self._resumes = 0
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._etag = ""
+        self.length: int | None = None
+        self.at = 0
+
+    @property
+    def md5(self) -> str:
+        return self._md5.hexdigest()
+
+    def begin(self) -> None:
+        """Send the first request and look at the first bytes."""
+        response = self._open({})
+        if response.status_code != 200:
+            response.close()
+            raise ResultUnavailable(f"HTTP {response.status_code} for the result file", response.status_code)
+        told = response.headers.get("content-length", "")
+        self.length = int(told) if told.isdecimal() and "transfer-encoding" not in response.headers else None
+        self._etag = response.headers.get("etag", "")
+        while len(self._rest) < 12 and (chunk := self._next()):
+            self._rest += chunk
+        if self._rest[4:8] != b"ftyp":
+            self.close()
+            raise ResultUnavailable("the result file is not an MP4")
+
+    def read(self, size: int = -1) -> bytes:
+        """Give up to `size` bytes, nothing at the end; raises `ResultUnavailable` when the rest cannot be had."""
+        if not self._rest:
+            self._rest = self._next()
+        size = len(self._rest) if size < 0 else size
+        chunk, self._rest = self._rest[:size], self._rest[size:]
+        self._md5.update(chunk)
+        return chunk
+
+    def close(self) -> None:
+        """End the download."""
+        if self._response:
+            self._response.close()
+
+    def _next(self) -> bytes:
+        while True:
+            try:
+                chunk = next(self._chunks, b"")
+                if not chunk and self.length is not None and self.at < self.length:
+                    raise httpx.ReadError(f"the connection ended at byte {self.at} of {self.length}")
+                break
+            except httpx.HTTPError as error:
+                self._resume(error)
+        self.at += len(chunk)
+        if self.at > MAX_RESULT_BYTES:
+            raise ResultUnavailable(f"the result is larger than {MAX_RESULT_BYTES / 1e9:g} GB")
+        return chunk
+
+    def _resume(self, error: httpx.HTTPError) -> None:
+        self._resumes += 1
+        self.close()
+        if self._resumes > _RESUMES:
+            raise ResultUnavailable(f"the download broke {self._resumes} times, at byte {self.at}: {error}") from error
+        response = self._open({"Range": f"bytes={self.at}-"} | ({"If-Range": self._etag} if self._etag.startswith('"') else {}))
+        if response.status_code != 206 or not response.headers.get("content-range", "").startswith(f"bytes {self.at}-"):
+            response.close()
+            raise ResultUnavailable(f"the download broke at byte {self.at} and cannot go on by range") from error
+
+    def _open(self, headers: dict[str, str]) -> httpx.Response:
+        self._response = self._get(self._url, {"Accept-Encoding": "identity"} | headers)
+        self._chunks = self._response.iter_raw(65536)
+        return self._response
+
+
+class _CheckedConnections(httpcore.SyncBackend):
+    """Connects to the very addresses that were checked, so a name cannot be resolved to another one meanwhile."""
+
+    def __init__(self, base_url: str) -> None:
+        self._base_url = base_url
+
+    def connect_tcp(self, host: str, port: int, *args: Any, **options: Any) -> httpcore.NetworkStream:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise httpcore.ConnectError(f"{host} cannot be resolved") from error
+        addresses = [str(info[4][0]) for info in found]
+        if not addresses or not all(may_connect(address, self._base_url) for address in addresses):
+            raise httpcore.ConnectError(f"{host} is not a public address")
+        return super().connect_tcp(addresses[0], port, *args, **options)

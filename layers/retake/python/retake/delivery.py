@@ -1,0 +1,59 @@
+"""Copies a finished video into the output bucket: one pass, bounded memory, and never over a newer take."""
+
+from typing import Any
+
+from .adapters.jobs import JobsTable, Row
+from .adapters.segmind import ResultFiles, ResultUnavailable
+from .adapters.storage import OutputBucket
+from .answers import Answers
+from .observability import logger
+from .polling import SETTLE, WAIT, Loop
+from .rules.drop import side_key
+from .rules.states import State
+
+RETRY_SECONDS = 30
+LONGEST_RETRY = 600
+
+
+class Delivery:
+    """Streams results; delivering twice is harmless."""
+
+    def __init__(self, jobs: JobsTable, answers: Answers, files: ResultFiles, output: OutputBucket) -> None:
+        self._jobs, self._answers, self._files, self._output = jobs, answers, files, output
+
+    def deliver(self, loop: Loop) -> Loop:
+        """Copy the result of a wait-loop's job.
+
+        Returns the loop's state with `next`: `SETTLE` when it is there, `WAIT` when it could not be had this time.
+        """
+        job = self._jobs.job(loop["job_id"])
+        if job is None or job["state"] != State.DELIVERING:
+            return loop | {"next": SETTLE}
+        try:
+            result = self._copy(job)
+        except ResultUnavailable as error:
+            tries = job.get("delivery_tries", 0)
+            reason = f"the result could not be copied yet: {error}"
+            logger.warning(reason, job_id=job["id"], tries=tries)
+            self._jobs.note(job, delivery_tries=tries + 1, reason=reason)
+            self._answers.tell(job["id"])
+            return loop | {"next": WAIT, "wait_seconds": min(LONGEST_RETRY, RETRY_SECONDS * 2 ** min(tries, 9))}
+        self._jobs.advance(
+            job["id"], State.DELIVERED, result=f"s3://{self._output.name}/{result['key']}", bytes=result["bytes"], reason=None
+        )
+        return loop | {"next": SETTLE}
+
+    def _copy(self, job: Row) -> dict[str, Any]:
+        about = {"job-id": job["id"], "request-id": job["request_id"], "mode": job["mode"]}
+        while True:
+            newest = self._jobs.place(job["bucket"], job["key"]).get("accepted") == job["id"]
+            key = job["key"] if newest else side_key(job["key"], job["id"])
+            replaces = self._output.etag(key)
+            stream = self._files.open(job["result_url"])
+            try:
+                etag = self._output.put_video(key, stream, stream.length, about, replaces)
+            finally:
+                stream.close()
+            if etag is not None:
+                return {"key": key, "bytes": stream.at}
+            logger.info("another delivery wrote the same name meanwhile; looking again", job_id=job["id"], key=key)

@@ -1,0 +1,179 @@
+"""From a dropped object to a claimed job: pair, check, claim; or a plain refusal, or a file that visibly waits."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from .adapters.jobs import JobsTable, Row
+from .adapters.messages import DropQueue
+from .adapters.storage import BlockReader, InputBucket
+from .answers import Answers
+from .observability import logger
+from .rules import clip, drop, frame, sidecar
+from .rules.clip import Clip
+from .rules.drop import Drop, File, Kind
+from .rules.refusal import Refusal
+from .rules.sidecar import Sidecar
+from .rules.states import ENDED, READY, RETRIED_BY_A_NEWER_DROP, State
+from .settlement import Settlement
+
+GRACE = 180  # seconds that a lone sidecar or image may stay unanswered; a lone clip is answered at once
+STEP = 120  # seconds that the next step of a claimed job may take before `sweep` looks after it
+
+
+class Intake:
+    """Looks at the bucket as it is now, so neither the order of events nor their number matters."""
+
+    def __init__(
+        self,
+        bucket: InputBucket,
+        jobs: JobsTable,
+        answers: Answers,
+        settlement: Settlement,
+        queue: DropQueue,
+        max_seconds: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._bucket, self._jobs, self._answers, self._settlement = bucket, jobs, answers, settlement
+        self._queue, self._max_seconds, self._clock = queue, max_seconds, clock
+
+    def take(self, key: str) -> list[str]:
+        """Take what was dropped under `key`; gives the ids of the jobs that are fit to go."""
+        file = self._bucket.find(key)
+        if file is None:
+            logger.info("nothing there any more", key=key)
+            return []
+        match drop.kind(file.key):
+            case Kind.VIDEO:
+                return self._video(file)
+            case Kind.SIDECAR:
+                return self._sidecar(file)
+            case Kind.IMAGE:
+                return self._image(file)
+            case Kind.OTHER:
+                self._refuse(Drop(self._bucket.name, file), None, drop.refuse_by_name(file.key))
+        return []
+
+    def _sidecar(self, file: File) -> list[str]:
+        if videos := self._videos_of(file):
+            return [job for video in videos for job in self._video(video)]
+        note = sidecar.parse(self._bucket.read(file, 0, sidecar.MAX_BYTES + 1))
+        if isinstance(note, Refusal):
+            self._refuse(Drop(self._bucket.name, file), None, note)
+            return []
+        self._wait(file, drop.missing(Kind.SIDECAR, file.key), at_once=False)
+        return [job for video in self._videos_of(file) for job in self._video(video)]
+
+    def _videos_of(self, file: File) -> list[File]:
+        keys = [key for key in self._bucket.siblings(file.key) if drop.kind(key) is Kind.VIDEO]
+        return [video for key in keys if (video := self._bucket.head(key))]
+
+    def _image(self, file: File) -> list[str]:
+        named = False
+        for video_key in self._jobs.clips_of_frame(self._bucket.name, file.key):
+            self._queue.look_at(self._bucket.name, video_key)
+            named = True
+        if not named:
+            self._wait(file, drop.missing(Kind.IMAGE, file.key), at_once=False)
+        return []
+
+    def _video(self, file: File) -> list[str]:
+        note_file = self._sidecar_of(file)
+        if note_file is None:
+            # Written down before the second look: of two halves that arrive together, at least one sees the other.
+            self._wait(file, drop.missing(Kind.VIDEO, file.key), at_once=True)
+            note_file = self._sidecar_of(file)
+            if note_file is None:
+                return []
+        self._join(note_file)
+        dropped = Drop(self._bucket.name, file, note_file)
+        note = sidecar.parse(self._bucket.read(note_file, 0, sidecar.MAX_BYTES + 1))
+        if isinstance(note, Refusal):
+            self._refuse(dropped, None, note)
+            return []
+        if note.first_frame:
+            frame_key = drop.beside(file.key, note.first_frame)
+            self._jobs.names_frame(self._bucket.name, frame_key, file.key)
+            frame_file = self._bucket.head(frame_key)
+            if frame_file is None:
+                self._wait(file, drop.missing(Kind.VIDEO, file.key, frame_key), at_once=True)
+                return []
+            self._join(frame_file)
+            dropped = replace(dropped, frame=frame_file)
+        return self._claim(dropped, note)
+
+    def _sidecar_of(self, video: File) -> File | None:
+        keys = [key for key in self._bucket.siblings(video.key) if drop.kind(key) is Kind.SIDECAR]
+        return self._bucket.head(max(keys)) if keys else None
+
+    def _claim(self, dropped: Drop, note: Sidecar) -> list[str]:
+        job_id = drop.job_id(dropped, note)
+        existing = self._jobs.job(job_id)
+        if existing and not _starts_again(existing, dropped):
+            return self._seen_before(dropped, existing)
+        checked = self._check(dropped)
+        if isinstance(checked, Refusal):
+            self._refuse(dropped, note, checked)
+            return []
+        fields = {name: value for name, value in vars(note).items() if value is not None}
+        row = self._add(dropped, existing, {"id": job_id, "state": State.CLAIMED, "seconds": round(checked.seconds, 3)} | fields)
+        return [job_id] if row else []
+
+    def _check(self, dropped: Drop) -> Clip | Refusal:
+        if dropped.frame:
+            head = self._bucket.read(dropped.frame, 0, frame.HEAD_BYTES)
+            if refusal := frame.check(head, dropped.frame.size):
+                return refusal
+        return clip.check(BlockReader(self._bucket, dropped.video).read_at, dropped.video.size, self._max_seconds)
+
+    def _refuse(self, dropped: Drop, note: Sidecar | None, refusal: Refusal) -> None:
+        job_id = drop.job_id(dropped, note)
+        existing = self._jobs.job(job_id)
+        if existing and not _starts_again(existing, dropped):
+            self._seen_before(dropped, existing)
+            return
+        if self._add(dropped, existing, {"id": job_id, "state": State.REFUSED} | vars(refusal)):
+            logger.info("refused", job_id=job_id, key=dropped.video.key, reason=refusal.reason)
+            self._settlement.settle(job_id)
+
+    def _add(self, dropped: Drop, existing: Row | None, fields: dict[str, object]) -> Row | None:
+        video, job_id = dropped.video, str(fields["id"])
+        accepted = fields["state"] == State.CLAIMED
+        if not self._jobs.take_place(dropped.bucket, video.key, job_id, dropped.dropped_at, accepted):
+            logger.info("overtaken by a newer drop", job_id=job_id, key=video.key)
+            return None
+        files = {name: file.as_row() for name, file in (("video", video), ("frame", dropped.frame)) if file}
+        about = {"bucket": dropped.bucket, "key": video.key, "versions": dropped.versions}
+        row = self._jobs.add(fields | about | files, existing, due=self._clock() + STEP)
+        if row and accepted:
+            self._answers.tell(job_id)
+        return row
+
+    def _seen_before(self, dropped: Drop, job: Row) -> list[str]:
+        """Answer content that has its job already: nothing is paid, but a name that another drop took comes back to it."""
+        state = State(job["state"])
+        place = self._jobs.place(dropped.bucket, dropped.video.key)
+        if place.get("newest") != job["id"] or "waits" in place:
+            accepted = state is not State.REFUSED
+            if self._jobs.take_place(dropped.bucket, dropped.video.key, job["id"], dropped.dropped_at, accepted):
+                self._answers.tell(job["id"])
+        if state in ENDED and "queue" in job:
+            self._settlement.settle(job["id"])
+        return [job["id"]] if state in READY else []
+
+    def _join(self, file: File) -> None:
+        """A sidecar or first frame has found its clip: it waits no longer."""
+        if self._jobs.paired(self._bucket.name, file.key):
+            self._answers.forget(file.key)
+
+    def _wait(self, file: File, waits: str, at_once: bool) -> None:
+        place = self._jobs.waiting(self._bucket.name, file.key, waits, due=self._clock() + GRACE)
+        overdue = datetime.fromisoformat(place["since"]).timestamp() + GRACE <= self._clock()
+        if at_once or overdue:
+            self._answers.tell_waiting(place)
+        if overdue:
+            self._jobs.told(place)
+
+
+def _starts_again(job: Row, dropped: Drop) -> bool:
+    return State(job["state"]) in RETRIED_BY_A_NEWER_DROP and job["versions"] != dropped.versions

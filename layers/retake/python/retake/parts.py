@@ -1,0 +1,56 @@
+"""The parts every function is made of, wired once while the function initialises."""
+
+import time
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from .adapters.jobs import JobsTable
+from .adapters.messages import DropQueue, EventBus, Runs
+from .adapters.storage import OutputBucket
+from .answers import Answers
+from .rules.gate import Limits
+from .settings import Settings
+from .settlement import Settlement
+
+_RETRIES = {"mode": "standard", "total_max_attempts": 5}
+_CONFIG = Config(connect_timeout=3, read_timeout=15, retries=_RETRIES)
+# An unseekable body of known length goes out in one pass, on http and https alike, only without a checksum trailer.
+STREAMING = Config(
+    connect_timeout=3,
+    read_timeout=60,
+    retries=_RETRIES,
+    signature_version="s3v4",
+    s3={"payload_signing_enabled": False},
+    request_checksum_calculation="when_required",
+)
+
+
+def client(service: str, config: Config = _CONFIG, **options: Any) -> Any:
+    """Make a boto3 client with time-outs and bounded retries."""
+    return boto3.client(service, config=config, **options)
+
+
+settings = Settings.from_environment()
+clock = time.time
+limits = Limits(settings.requests_per_minute)
+s3 = client("s3", STREAMING)
+jobs = JobsTable(boto3.resource("dynamodb", config=_CONFIG).Table(settings.table), clock)
+output = OutputBucket(s3, settings.output_bucket)
+answers = Answers(jobs, output)
+
+
+def settlement() -> Settlement:
+    """Make what ends jobs; only for functions that may put events and send messages."""
+    return Settlement(jobs, answers, EventBus(client("events")), queue(), limits, clock)
+
+
+def queue() -> DropQueue:
+    """Make the drop queue's sender."""
+    return DropQueue(client("sqs"), settings.drop_queue_url)
+
+
+def runs() -> Runs:
+    """Make what starts wait-loops."""
+    return Runs(client("stepfunctions"), settings.state_machine_arn)

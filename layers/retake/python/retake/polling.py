@@ -1,0 +1,107 @@
+"""One look at a job that Segmind works on, and what to do next."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .adapters.jobs import JobsTable, Row
+from .adapters.segmind import Segmind
+from .answers import Answers
+from .observability import logger
+from .rules.contract import EARLY, FILE_LIFE, RECORD_LIFE, Completed, Failed, Gone, Running, Unanswered, read_result, read_status
+from .rules.gate import Limits
+from .rules.planner import LONGEST_GAP, Plan
+from .rules.states import State
+
+WAIT, DELIVER, SETTLE = "WAIT", "DELIVER", "SETTLE"
+Loop = dict[str, Any]
+
+
+class Polling:
+    """Asks once; every expected answer is a value with a next step."""
+
+    def __init__(
+        self,
+        jobs: JobsTable,
+        answers: Answers,
+        segmind: Segmind,
+        refresh_key: Callable[[], object],
+        limits: Limits,
+        clock: Callable[[], float],
+    ) -> None:
+        self._jobs, self._answers, self._segmind, self._refresh_key = jobs, answers, segmind, refresh_key
+        self._limits, self._clock = limits, clock
+
+    def poll(self, loop: Loop) -> Loop:
+        """Look at the job of a wait-loop.
+
+        Parameters: `loop`, the loop's state: `job_id`, `polls` so far, the `plan` of its waits.
+        Returns the loop's state with `next` (`WAIT`, `DELIVER` or `SETTLE`) and `wait_seconds`.
+        """
+        job = self._jobs.job(loop["job_id"])
+        if job is None or job["state"] not in (State.RENDERING, State.DELIVERING):
+            return loop | {"next": SETTLE}
+        if job["state"] == State.DELIVERING:
+            return loop | {"next": DELIVER}
+        if wait := self._shut():
+            return loop | {"next": WAIT, "wait_seconds": wait}
+        age = self._clock() - job["submitted_at"]
+        if age > RECORD_LIFE:
+            return self._from_history(loop, job, age)
+        polls = loop["polls"] + 1
+        plan = Plan(**loop["plan"])
+        match read_status(self._segmind.status(job["request_id"])):
+            case Completed(found):
+                return self._completed(loop, job, found)
+            case Failed(reason):
+                return self._end(loop, job, State.FAILED, reason)
+            case Gone() if age > EARLY:
+                return self._from_history(loop, job, age)
+            case Unanswered(reason, wait, stale_key):
+                logger.warning("no usable answer", job_id=job["id"], reason=reason)
+                if stale_key:
+                    self._refresh_key()
+                return loop | {"next": WAIT, "wait_seconds": wait}
+            case progress:
+                queued = isinstance(progress, Running) and progress.queued
+                return loop | {"next": WAIT, "polls": polls, "wait_seconds": plan.wait(polls, queued)}
+
+    def _completed(self, loop: Loop, job: Row, found: Mapping[str, Any]) -> Loop:
+        if wait := self._shut():
+            return loop | {"next": WAIT, "wait_seconds": wait}
+        answer = self._segmind.result(job["request_id"])
+        url, told = read_result(answer)
+        if url:
+            return self._deliver(loop, job, url, {**found, **told})
+        return self._keep_asking(loop, job, f"completed, but its result has no address (HTTP {answer.status}): {answer.text[:2000]}")
+
+    def _from_history(self, loop: Loop, job: Row, age: float) -> Loop:
+        answer = self._segmind.history(job["request_id"])
+        url, told = read_result(answer)
+        if url:
+            return self._deliver(loop, job, url, told)
+        if age > FILE_LIFE:
+            return self._end(loop, job, State.LOST, f"paid, but Segmind no longer has the result of request {job['request_id']}")
+        return self._keep_asking(loop, job, f"its record is gone and the history has no address yet: {answer.words}")
+
+    def _deliver(self, loop: Loop, job: Row, url: str, figures: Mapping[str, Any]) -> Loop:
+        cost, took = figures.get("cost"), figures.get("total_time")
+        self._jobs.advance(job["id"], State.DELIVERING, result_url=url, cost_usd=cost, total_time=took, reason=None)
+        self._answers.tell(job["id"])
+        return loop | {"next": DELIVER}
+
+    def _end(self, loop: Loop, job: Row, state: State, reason: str) -> Loop:
+        self._jobs.advance(job["id"], state, reason=reason)
+        return loop | {"next": SETTLE}
+
+    def _keep_asking(self, loop: Loop, job: Row, reason: str) -> Loop:
+        """A paid job is never failed for an answer nobody understands: it stays, with the answer, for a person to see."""
+        logger.error("a paid result needs a look", job_id=job["id"], reason=reason)
+        if job.get("reason") != reason:
+            self._jobs.note(job, reason=reason)
+            self._answers.tell(job["id"])
+        return loop | {"next": WAIT, "wait_seconds": LONGEST_GAP}
+
+    def _shut(self) -> int:
+        """Take one request of the budget; the seconds to wait when there is none."""
+        shut = self._jobs.at_gate(lambda gate: gate.ask(self._limits, self._clock()))
+        return shut.wait if shut else 0

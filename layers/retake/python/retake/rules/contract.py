@@ -1,0 +1,207 @@
+"""What Segmind's answers mean: HTTP status and body in, one value out; every variant seen or documented ends in one of them."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .states import Held
+
+EARLY = 60  # seconds after the submit in which "not found" can be a replica that has not caught up
+RECORD_LIFE = 3600  # seconds from the submit that Segmind keeps a request's record
+FILE_LIFE = 7 * 86400  # seconds that it keeps the result file
+_MONEY = ("credit", "balance", "spend", "insufficient", "quota", "billing", "budget", "payment")
+_TEXT_LIMIT = 500
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer as it came: `status` 0 means that none came, and `text` then says why; `sent` is false if nothing left us."""
+
+    status: int
+    text: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    sent: bool = True
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The body, when it is a JSON object; empty otherwise."""
+        try:
+            body = json.loads(self.text)
+        except (ValueError, RecursionError):
+            return {}
+        return body if isinstance(body, dict) else {}
+
+    @property
+    def words(self) -> str:
+        """What the body says to a person, in at most 500 characters."""
+        body = self.body
+        for name in ("error_description", "error", "detail", "message"):
+            if said := body.get(name):
+                return _plain(said)[:_TEXT_LIMIT]
+        return " ".join(self.text.split())[:_TEXT_LIMIT] or f"HTTP {self.status} without a body"
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The job runs (and is paid) under `request_id`."""
+
+    request_id: str
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """The request itself is wrong; nothing was paid."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Withheld:
+    """The request is fine but cannot go now; nothing was paid. `wait` in seconds."""
+
+    held: Held
+    reason: str
+    wait: int = 60
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """The request may be running and paid, or may not: only the history can tell."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Running:
+    """Not finished; `queued` when Segmind has not begun."""
+
+    queued: bool = False
+
+
+@dataclass(frozen=True)
+class Completed:
+    """Finished; `metrics` as Segmind gave them."""
+
+    metrics: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Segmind says that the job failed; nothing is billed."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Gone:
+    """Segmind does not know the request (any more)."""
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """No usable answer this time: ask again after `wait` seconds. `stale_key` when the key was not accepted."""
+
+    reason: str
+    wait: int
+    stale_key: bool = False
+
+
+Submitted = Accepted | Rejected | Withheld | Unknown
+Progress = Running | Completed | Failed | Gone | Unanswered
+
+
+def read_submit(answer: Answer) -> Submitted:
+    """Say what became of a submit; whatever is not certainly accepted or certainly refused is `Unknown`."""
+    status, words = answer.status, answer.words
+    if not answer.sent:
+        return Withheld(Held.RATE, f"Segmind could not be reached: {words}")
+    if 200 <= status < 300:
+        request_id = answer.body.get("request_id")
+        if isinstance(request_id, str) and _is_id(request_id):
+            return Accepted(request_id)
+        return Unknown("Segmind accepted the request without telling its id")
+    if status == 429:
+        return Withheld(Held.RATE, f"Segmind's rate limit: {words}", retry_after(answer))
+    if status in (401, 403, 404, 410):
+        return Withheld(Held.KEY, f"Segmind refused the account (HTTP {status}): {words}")
+    if status == 402 or (status == 406 and any(word in words.lower() for word in _MONEY)):
+        return Withheld(Held.CREDITS, f"Segmind's credits are used up (HTTP {status}): {words}")
+    if status in (400, 406, 413, 415, 422):
+        return Rejected(f"Segmind refused the request (HTTP {status}): {words}")
+    if status == 405:
+        return Withheld(Held.KEY, f"Segmind does not offer this model at the configured address (HTTP {status}): {words}")
+    return Unknown(f"Segmind's answer leaves open whether the job runs (HTTP {status}): {words}" if status else words)
+
+
+def read_status(answer: Answer) -> Progress:
+    """Say where a request stands: by `status` in the body first, by the HTTP code second."""
+    body = answer.body
+    match str(body.get("status", "")).upper():
+        case "COMPLETED":
+            return Completed(_metrics(body))
+        case "FAILED":
+            return Failed(answer.words if any(body.get(name) for name in ("error", "detail")) else "Segmind gave no reason")
+        case "QUEUED":
+            return Running(queued=True)
+        case word if word and (200 <= answer.status < 300 or answer.status == 422):
+            return Running()
+    if answer.status == 422:
+        return Failed(answer.words)
+    if answer.status in (404, 410) and body:
+        return Gone()
+    if 400 <= answer.status < 500 and answer.status != 429:
+        return Unanswered(f"HTTP {answer.status}: {answer.words}", 30, stale_key=answer.status in (401, 403))
+    return Unanswered(f"HTTP {answer.status}: {answer.words}", retry_after(answer) if answer.status == 429 else 15)
+
+
+def read_result(answer: Answer) -> tuple[str | None, Mapping[str, Any]]:
+    """Find the result's address and the metrics in the answer of a completed request, or in its row of the history."""
+    body = answer.body
+    places = ("output", "video", "video_url", "url", "generation_url")
+    return next((url for place in places for url in _urls(body.get(place))), None), _metrics(body)
+
+
+def retry_after(answer: Answer, otherwise: int = 20) -> int:
+    """Give the seconds that a 429 asks to wait, between 1 and 120, if it says so in whole seconds."""
+    told = answer.headers.get("retry-after", "").strip()
+    return min(120, max(1, int(told))) if told.isdecimal() and len(told) < 9 else otherwise
+
+
+def _urls(value: Any, depth: int = 0) -> Iterator[str]:
+    """Give every http(s) address in a value of any shape, in reading order."""
+    if isinstance(value, str):
+        text = value.strip()
+        if text.lower().startswith(("http://", "https://")):
+            yield text
+        elif text[:1] in ("{", "[", '"') and depth < 4:
+            try:
+                yield from _urls(json.loads(text), depth + 1)
+            except (ValueError, RecursionError):
+                return
+    elif isinstance(value, list) and depth < 4:
+        for item in value:
+            yield from _urls(item, depth + 1)
+    elif isinstance(value, dict) and depth < 4:
+        for name in ("url", "video_url", "video", "videos", "output"):
+            yield from _urls(value.get(name), depth + 1)
+
+
+def _metrics(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    metrics = body.get("metrics")
+    return {name: value for name, value in metrics.items() if isinstance(value, int | float)} if isinstance(metrics, dict) else {}
+
+
+def _plain(said: Any) -> str:
+    if isinstance(said, list):
+        return "; ".join(_plain(item) for item in said[:10])
+    if isinstance(said, dict):
+        loc = said.get("loc")
+        where = ".".join(str(part) for part in loc) + ": " if isinstance(loc, list) else ""
+        return where + str(said.get("msg") or said.get("message") or said)
+    return str(said)
+
+
+def _is_id(text: str) -> bool:
+    """A `request_id` goes into URLs: nothing but letters, digits, `-` and `_`."""
+    return 0 < len(text) <= 128 and text.replace("-", "").replace("_", "").isalnum() and text.isascii()

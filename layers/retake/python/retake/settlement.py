@@ -1,0 +1,51 @@
+"""The end of a job, wherever it was reached: answer, event, lease, next job."""
+
+from collections.abc import Callable
+
+from .adapters.jobs import JobsTable, Row
+from .adapters.messages import DropQueue, EventBus
+from .answers import Answers
+from .observability import count, logger
+from .rules import answer
+from .rules.gate import Limits
+from .rules.states import ENDED, State
+
+NEXT_AT_ONCE = 10  # held jobs that one free slot's message may wake at most
+
+
+class Settlement:
+    """Writes outcomes where people and programs look, and lets the next jobs go."""
+
+    def __init__(
+        self, jobs: JobsTable, answers: Answers, events: EventBus, queue: DropQueue, limits: Limits, clock: Callable[[], float]
+    ) -> None:
+        self._jobs, self._answers, self._events, self._queue = jobs, answers, events, queue
+        self._limits, self._clock = limits, clock
+
+    def settle(self, job_id: str) -> None:
+        """Settle a job that has ended, once; one that has not is left to `sweep`, which looks at it at once."""
+        job = self._jobs.job(job_id)
+        if job is None or "queue" not in job:
+            return
+        if State(job["state"]) not in ENDED:
+            logger.warning("its wait-loop has ended, the job has not", job_id=job_id, state=job["state"])
+            self._jobs.note(job, at=int(self._clock()))
+            return
+        self._answers.tell(job_id)
+        self._events.put(f"Retake {job['state'].capitalize()}", answer.of_job(job))
+        self._jobs.at_gate(lambda gate: gate.release(job_id, self._clock()))
+        self._count(job)
+        self._jobs.note(job, queue=None, at=None)
+        self.let_next_go()
+
+    def let_next_go(self) -> None:
+        """Wake as many held jobs as there are free leases, oldest first."""
+        gate, _ = self._jobs.gate()
+        if free := min(gate.free(self._limits, self._clock()), NEXT_AT_ONCE):
+            for job in self._jobs.held(free):
+                self._queue.go_on(job["id"])
+
+    def _count(self, job: Row) -> None:
+        count(job["state"].capitalize())
+        if "cost_usd" in job:
+            count("CostUsd", job["cost_usd"])

@@ -1,0 +1,102 @@
+"""From a claimed job to at most one paid request: gate, sign, POST, record, start."""
+
+from collections.abc import Callable
+from typing import Any
+
+from .adapters.jobs import HELD, JobsTable, Row
+from .adapters.messages import Runs
+from .adapters.segmind import Segmind
+from .adapters.storage import InputBucket, LinkSigner
+from .answers import Answers
+from .observability import logger
+from .rules.contract import Accepted, Rejected, Unknown, Withheld, read_submit
+from .rules.drop import File
+from .rules.gate import Limits, Shut
+from .rules.planner import Plan
+from .rules.refusal import Refusal
+from .rules.states import READY, State
+from .settlement import Settlement
+
+POST_SECONDS = 60  # the longest that a submit may be under way before its answer counts as lost
+RUN_SECONDS = 300  # after which `sweep` makes sure that the wait-loop runs
+
+
+class Submission:
+    """Submits jobs that are fit to go; whatever happens, a job is POSTed once or its state says that nobody knows."""
+
+    def __init__(
+        self,
+        bucket: InputBucket,
+        jobs: JobsTable,
+        answers: Answers,
+        settlement: Settlement,
+        segmind: Segmind,
+        signer: LinkSigner,
+        runs: Runs,
+        limits: Limits,
+        clock: Callable[[], float],
+        random: Callable[[], float],
+    ) -> None:
+        self._bucket, self._jobs, self._answers, self._settlement = bucket, jobs, answers, settlement
+        self._segmind, self._signer, self._runs, self._limits = segmind, signer, runs, limits
+        self._clock, self._random = clock, random
+
+    def submit(self, job_id: str) -> None:
+        """Submit one job, or hold it with the reason."""
+        job = self._jobs.job(job_id)
+        if job is None or State(job["state"]) not in READY:
+            return
+        now = self._clock()
+        if shut := self._jobs.at_gate(lambda gate: gate.admit(job_id, self._limits, now)):
+            self._hold(job, shut)
+            return
+        body = self._body(job)
+        request = body if isinstance(body, Refusal) else self._segmind.new_submit(body)
+        submitting = self._jobs.advance(job_id, State.SUBMITTING, due=now + POST_SECONDS, held=None, reason=None)
+        if submitting is None:
+            return
+        outcome = Rejected(request.reason) if isinstance(request, Refusal) else read_submit(self._segmind.send(request))
+        logger.info("submitted", job_id=job_id, key=job["key"], outcome=type(outcome).__name__)
+        match outcome:
+            case Accepted(request_id):
+                self._follow(job, request_id)
+            case Rejected(reason):
+                self._jobs.advance(job_id, State.REFUSED, reason=reason)
+                self._settlement.settle(job_id)
+            case Withheld(held, reason, wait):
+                self._release(job_id)
+                self._hold(submitting, Shut(held, reason, wait))
+            case Unknown(reason):
+                self._jobs.advance(job_id, State.SUBMIT_UNKNOWN, due=self._clock() + POST_SECONDS, reason=reason)
+                self._answers.tell(job_id)
+
+    def _body(self, job: Row) -> dict[str, Any] | Refusal:
+        session = self._signer.session(job["id"])
+        body = {"mode": job["mode"]} | {name: job[name] for name in ("prompt", "first_frame_url") if name in job}
+        for field, part in (("video_url", "video"), ("first_frame_url", "frame")):
+            if part in job:
+                key = self._bucket.stage(File.from_row(job[part]), job["id"])
+                if key is None:
+                    return Refusal(f"{job[part]['key']} was removed before it could be sent to Segmind", "drop it again")
+                body[field] = session.link(self._bucket.name, key)
+        return body
+
+    def _follow(self, job: Row, request_id: str) -> None:
+        now = self._clock()
+        self._jobs.advance(job["id"], State.RENDERING, due=now + RUN_SECONDS, request_id=request_id, submitted_at=int(now))
+        plan = Plan().jittered(self._random())
+        self._runs.start(job["id"], job["run"], plan.as_input(), plan.wait(0))
+        self._answers.tell(job["id"])
+
+    def _hold(self, job: Row, shut: Shut) -> None:
+        since = job.get("held_since", int(self._clock()))
+        why = {"held": shut.held, "reason": shut.reason, "held_since": since}
+        if job["state"] != State.HELD:
+            changed = self._jobs.advance(job["id"], State.HELD, due=since, queue=HELD, **why)
+        else:
+            changed = self._jobs.note(job, **why) if job["reason"] != shut.reason else None
+        if changed:
+            self._answers.tell(job["id"])
+
+    def _release(self, job_id: str) -> None:
+        self._jobs.at_gate(lambda gate: gate.release(job_id, self._clock()))

@@ -1,0 +1,63 @@
+"""Finds what stopped half-way and moves it on."""
+
+from collections.abc import Callable
+
+from .adapters.jobs import JobsTable, Row
+from .adapters.messages import DropQueue, Runs
+from .answers import Answers
+from .observability import logger
+from .rules.planner import Plan
+from .rules.states import ENDED, State
+from .settlement import Settlement
+
+MOST = 100  # rows a sweep takes on; the next one is a minute away
+AGAIN = 300  # seconds until a row that was moved on is looked at again
+
+
+class Sweeping:
+    """Looks after every row whose time has come; each step may be repeated, by two sweeps at once, too."""
+
+    def __init__(
+        self, jobs: JobsTable, answers: Answers, settlement: Settlement, queue: DropQueue, runs: Runs, clock: Callable[[], float]
+    ) -> None:
+        self._jobs, self._answers, self._settlement = jobs, answers, settlement
+        self._queue, self._runs, self._clock = queue, runs, clock
+
+    def sweep(self) -> int:
+        """Move on what is due, and let held jobs go; tells how many rows were due."""
+        due = self._jobs.due(self._clock(), MOST)
+        for row in due:
+            if row["sk"] == "place":
+                self._jobs.look_later(row, self._clock() + AGAIN)
+                self._queue.look_at(row["bucket"], row["key"])
+            else:
+                self._job(row)
+        self._settlement.let_next_go()
+        return len(due)
+
+    def _job(self, job: Row) -> None:
+        state, later = State(job["state"]), int(self._clock()) + AGAIN
+        logger.info("due", job_id=job["id"], state=state)
+        match state:
+            case State.CLAIMED:
+                self._jobs.note(job, at=later)
+                self._queue.go_on(job["id"])
+            case State.SUBMITTING:
+                reason = "the function ended before Segmind's answer was recorded"
+                if self._jobs.advance(job["id"], State.SUBMIT_UNKNOWN, due=later, reason=reason):
+                    self._answers.tell(job["id"])
+            case State.RENDERING | State.DELIVERING:
+                self._follow(job, later)
+            case _ if state in ENDED:
+                self._settlement.settle(job["id"])
+            case _:
+                self._jobs.note(job, at=later)
+
+    def _follow(self, job: Row, later: int) -> None:
+        """See to it that a wait-loop runs for a job that Segmind has."""
+        if self._runs.running(job["id"], job["run"]):
+            self._jobs.note(job, at=later)
+            return
+        run = job["run"] + 1
+        if self._jobs.note(job, at=later, run=run):
+            self._runs.start(job["id"], run, Plan().as_input(), 0)
