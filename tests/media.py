@@ -22,3 +22,16 @@ def clip(target: Path, *options: str, seconds: float = 1, size: str = "64x48") -
 def image(target: Path, colour: str = "red") -> Path:
     """Make a small image."""
     return ffmpeg(target, "-f", "lavfi", "-i", f"color={colour}:size=64x48", "-frames:v", "1")
+
+
+def pixels(video: bytes, width: int = 96, height: int = 64, at: float = 0.5) -> bytes:
+    """Return one frame of a video as RGB bytes."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "mov", "-i", "cache:pipe:0", "-ss", str(at)]
+    command += ["-frames:v", "1", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "pipe:1"]
+    return subprocess.run(command, input=video, capture_output=True, check=True).stdout
+
+
+def difference(one: bytes, other: bytes) -> float:
+    """Return the mean difference of two frames' samples, 0 to 255."""
+    assert len(one) == len(other) > 0
+    return sum(abs(a - b) for a, b in zip(one, other, strict=True)) / len(one)

@@ -19,7 +19,7 @@ KEYS = [
     "percent/a%20b.mp4",
     "umlaut/Bär-größe.mp4",
     "emoji/🎬 take.mp4",
-    "quotes/it's \"it\".mp4",
+    'quotes/it\'s "it".mp4',
     "amp/a&b=c?d#e.mp4",
     "dots/v1.2.final.mp4",
     "CASE/Loud.MP4",

@@ -44,5 +44,5 @@ class Answers:
 
     def _write(self, name: str, suffix: str, text: dict[str, object]) -> None:
         other = answer.ERROR_SUFFIX if suffix == answer.JOB_SUFFIX else answer.JOB_SUFFIX
-        self._output.put_answer(answer_key(name, suffix), text)
         self._output.remove(answer_key(name, other))
+        self._output.put_answer(answer_key(name, suffix), text)

@@ -84,9 +84,9 @@ class Submission:
     def _follow(self, job: Row, request_id: str) -> None:
         now = self._clock()
         self._jobs.advance(job["id"], State.RENDERING, due=now + RUN_SECONDS, request_id=request_id, submitted_at=int(now))
+        self._answers.tell(job["id"])
         plan = Plan().jittered(self._random())
         self._runs.start(job["id"], job["run"], plan.as_input(), plan.wait(0))
-        self._answers.tell(job["id"])
 
     def _hold(self, job: Row, shut: Shut) -> None:
         since = job.get("held_since", int(self._clock()))
