@@ -14,11 +14,10 @@ from .rules.clip import Clip
 from .rules.drop import Drop, File, Kind
 from .rules.refusal import Refusal
 from .rules.sidecar import Sidecar
-from .rules.states import ENDED, READY, RETRIED_BY_A_NEWER_DROP, State
+from .rules.states import READY, RETRIED_BY_A_NEWER_DROP, State
 from .settlement import Settlement
 
 GRACE = 180  # seconds that a lone sidecar or image may stay unanswered; a lone clip is answered at once
-STEP = 120  # seconds that the next step of a claimed job may take before `sweep` looks after it
 
 
 class Intake:
@@ -144,7 +143,7 @@ class Intake:
             return None
         files = {name: file.as_row() for name, file in (("video", video), ("frame", dropped.frame)) if file}
         about = {"bucket": dropped.bucket, "key": video.key, "versions": dropped.versions}
-        row = self._jobs.add(fields | about | files, existing, due=self._clock() + STEP)
+        row = self._jobs.add(fields | about | files, existing)
         if row and accepted:
             self._answers.tell(job_id)
         return row
@@ -157,8 +156,6 @@ class Intake:
             accepted = state is not State.REFUSED
             if self._jobs.take_place(dropped.bucket, dropped.video.key, job["id"], dropped.dropped_at, accepted):
                 self._answers.tell(job["id"])
-        if state in ENDED and "queue" in job:
-            self._settlement.settle(job["id"])
         return [job["id"]] if state in READY else []
 
     def _join(self, file: File) -> None:

@@ -52,7 +52,7 @@ class Submission:
             return
         body = self._body(job)
         request = body if isinstance(body, Refusal) else self._segmind.new_submit(body)
-        submitting = self._jobs.advance(job_id, State.SUBMITTING, due=now + POST_SECONDS, held=None, reason=None)
+        submitting = self._jobs.advance(job_id, State.SUBMITTING, within=POST_SECONDS, held=None, reason=None)
         if submitting is None:
             return
         outcome = Rejected(request.reason) if isinstance(request, Refusal) else read_submit(self._segmind.send(request))
@@ -67,7 +67,7 @@ class Submission:
                 self._release(job_id)
                 self._hold(submitting, Shut(held, reason, wait))
             case Unknown(reason):
-                self._jobs.advance(job_id, State.SUBMIT_UNKNOWN, due=self._clock() + POST_SECONDS, reason=reason)
+                self._jobs.advance(job_id, State.SUBMIT_UNKNOWN, reason=reason)
                 self._answers.tell(job_id)
 
     def _body(self, job: Row) -> dict[str, Any] | Refusal:
@@ -83,7 +83,7 @@ class Submission:
 
     def _follow(self, job: Row, request_id: str) -> None:
         now = self._clock()
-        self._jobs.advance(job["id"], State.RENDERING, due=now + RUN_SECONDS, request_id=request_id, submitted_at=int(now))
+        self._jobs.advance(job["id"], State.RENDERING, within=RUN_SECONDS, request_id=request_id, submitted_at=int(now))
         self._answers.tell(job["id"])
         plan = Plan().jittered(self._random())
         self._runs.start(job["id"], job["run"], plan.as_input(), plan.wait(0))
@@ -92,7 +92,7 @@ class Submission:
         since = job.get("held_since", int(self._clock()))
         why = {"held": shut.held, "reason": shut.reason, "held_since": since}
         if job["state"] != State.HELD:
-            changed = self._jobs.advance(job["id"], State.HELD, due=since, queue=HELD, **why)
+            changed = self._jobs.advance(job["id"], State.HELD, queue=HELD, at=since, **why)
         else:
             changed = self._jobs.note(job, **why) if job["reason"] != shut.reason else None
         if changed:

@@ -44,7 +44,7 @@ class Sweeping:
                 self._queue.go_on(job["id"])
             case State.SUBMITTING:
                 reason = "the function ended before Segmind's answer was recorded"
-                if self._jobs.advance(job["id"], State.SUBMIT_UNKNOWN, due=later, reason=reason):
+                if self._jobs.advance(job["id"], State.SUBMIT_UNKNOWN, reason=reason):
                     self._answers.tell(job["id"])
             case State.RENDERING | State.DELIVERING:
                 self._follow(job, later)

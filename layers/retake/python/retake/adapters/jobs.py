@@ -13,6 +13,7 @@ from ..rules.states import Held, State, before
 
 QUEUE_INDEX = "queue"
 DUE, HELD = "due", "held"  # the two partitions of that index
+STEP = 120  # seconds that the next step of a job may take before it is looked after
 Row = dict[str, Any]
 
 
@@ -35,13 +36,13 @@ class JobsTable:
         """Read what is known of a key in the input bucket; empty when nothing is."""
         return self._get(f"place#{bucket}/{key}") or {}
 
-    def add(self, job: Mapping[str, Any], replaces: Row | None, due: float) -> Row | None:
+    def add(self, job: Mapping[str, Any], replaces: Row | None) -> Row | None:
         """Write the row of a new job, or of one that starts again in place of `replaces`.
 
         Returns the row; `None` when somebody else was first.
         """
         run, version = (replaces["run"] + 1, replaces["v"] + 1) if replaces else (0, 1)
-        row = {**job, "pk": f"job#{job['id']}", "sk": "job", "run": run, "v": version, "queue": DUE, "at": int(due)}
+        row = {**job, "pk": f"job#{job['id']}", "sk": "job", "run": run, "v": version, "queue": DUE, "at": int(self._clock() + STEP)}
         row["times"] = {job["state"]: self._now()}
         condition = "v = :v" if replaces else "attribute_not_exists(pk)"
         values = {":v": replaces["v"]} if replaces else None
@@ -52,17 +53,15 @@ class JobsTable:
             return None
         return row
 
-    def advance(self, job_id: str, to: State, due: float | None = None, queue: str = DUE, **fields: Any) -> Row | None:
+    def advance(self, job_id: str, to: State, within: float = STEP, **fields: Any) -> Row | None:
         """Move a job forward, if it stands where it may.
 
-        Parameters: `due`, the epoch second from which the row is to be looked after if nothing more happens (`None`: as it is);
-        `fields`, what else is set, `None` removes.
+        Parameters: `within`, the seconds after which the row is to be looked after if nothing more happens; `fields`, what else is
+        set, `None` removes.
         Returns the new row; `None` when the job stands elsewhere: somebody else was faster.
         """
         allowed = before(to)
-        sets = {"state": to, **fields}
-        if due is not None:
-            sets |= {"queue": queue, "at": int(due)}
+        sets = {"state": to, "queue": DUE, "at": int(self._clock() + within)} | fields
         return self._update(
             f"job#{job_id}",
             sets,
