@@ -1,0 +1,122 @@
+"""What the emulator does not enforce is read off the template itself."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+DEFINITION = (ROOT / "statemachine/modify_video.asl.json").read_text()
+RECORD_LIFE = 3600
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads CloudFormation's short forms: `!Ref X` becomes {"Ref": "X"}."""
+
+
+def _short(loader: yaml.SafeLoader, tag: str, node: yaml.Node) -> Any:
+    name = tag if tag in ("Ref", "Condition") else f"Fn::{tag}"
+    if isinstance(node, yaml.ScalarNode):
+        value = loader.construct_scalar(node)
+        return {name: value.split(".") if tag == "GetAtt" else value}
+    if isinstance(node, yaml.SequenceNode):
+        return {name: loader.construct_sequence(node, deep=True)}
+    return {name: loader.construct_mapping(node, deep=True)}  # type: ignore[arg-type]
+
+
+_Loader.add_multi_constructor("!", _short)
+TEMPLATE: dict[str, Any] = yaml.load((ROOT / "template.yaml").read_text(), Loader=_Loader)  # noqa: S506
+RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
+
+
+def of_type(kind: str) -> dict[str, Any]:
+    return {name: resource["Properties"] for name, resource in RESOURCES.items() if resource["Type"] == kind}
+
+
+def test_the_definition_is_valid_step_functions(tmp_path: Path) -> None:
+    substituted = re.sub(r"\$\{\w+\}", "arn:aws:lambda:eu-central-1:123456789012:function:f", DEFINITION)
+    role = "arn:aws:iam::123456789012:role/r"
+    plain = {"Type": "AWS::StepFunctions::StateMachine", "Properties": {"RoleArn": role, "Definition": json.loads(substituted)}}
+    file = tmp_path / "plain.json"
+    file.write_text(json.dumps({"Resources": {"Machine": plain}}))
+    lint = subprocess.run([Path(sys.executable).with_name("cfn-lint"), file], capture_output=True, text=True, check=False)
+    assert lint.returncode == 0, lint.stdout
+
+
+def test_the_wait_loop_ends_before_the_record_does_and_every_task_has_a_limit() -> None:
+    definition = json.loads(DEFINITION)
+    assert definition["TimeoutSeconds"] < RECORD_LIFE
+    tasks = {name: state for name, state in definition["States"].items() if state["Type"] == "Task"}
+    timeouts = {"Poll": "PollFunction", "Deliver": "DeliverFunction", "Settle": "SettleFunction"}
+    assert set(tasks) == set(timeouts)
+    for name, task in tasks.items():
+        function = RESOURCES[timeouts[name]]["Properties"]
+        assert task["TimeoutSeconds"] > function.get("Timeout", TEMPLATE["Globals"]["Function"]["Timeout"])
+        assert task["Retry"][-1]["ErrorEquals"] == ["States.ALL"]
+        assert all(retry["JitterStrategy"] == "FULL" for retry in task["Retry"])
+        if name != "Settle":
+            assert [catch["Next"] for catch in task["Catch"]] == ["Settle"]
+
+
+def test_the_state_machine_may_invoke_exactly_its_tasks() -> None:
+    substitutions = RESOURCES["WaitLoop"]["Properties"]["DefinitionSubstitutions"]
+    assert {f"${{{name}}}" for name in substitutions} == set(re.findall(r"\$\{\w+\}", DEFINITION))
+    (statement,) = RESOURCES["WaitLoopRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+    assert statement["Action"] == "lambda:InvokeFunction"
+    assert statement["Resource"] == list(substitutions.values())
+
+
+def test_the_key_goes_into_the_secret_and_nowhere_else() -> None:
+    users = [name for name, resource in RESOURCES.items() if json.dumps({"Ref": "SegmindApiKey"}) in json.dumps(resource)]
+    assert users == ["SegmindKey"]
+    assert TEMPLATE["Parameters"]["SegmindApiKey"]["NoEcho"] is True
+    assert "SegmindApiKey" not in json.dumps(TEMPLATE["Outputs"])
+
+
+def test_no_role_has_a_wildcard_resource_or_action() -> None:
+    for name, role in (of_type("AWS::IAM::Role") | of_type("AWS::IAM::Policy")).items():
+        documents = [policy["PolicyDocument"] for policy in role.get("Policies", [])] or [role["PolicyDocument"]]
+        for statement in (statement for document in documents for statement in document["Statement"]):
+            actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+            assert "*" not in "".join(actions), name
+            assert statement["Resource"] != "*", name
+
+
+def test_our_own_copies_are_no_drops() -> None:
+    pattern = of_type("AWS::Events::Rule")["DropRule"]["EventPattern"]
+    assert pattern["detail"]["object"]["key"] == [{"anything-but": {"prefix": ".retake/"}}]
+    assert RESOURCES["OutputBucket"]["Properties"].get("NotificationConfiguration") is None
+
+
+def test_a_message_outlives_its_function() -> None:
+    visibility = RESOURCES["DropQueue"]["Properties"]["VisibilityTimeout"]
+    assert visibility > TEMPLATE["Globals"]["Function"]["Timeout"]
+
+
+@pytest.mark.parametrize("bucket", ["InputBucket", "OutputBucket"])
+def test_buckets_are_private_encrypted_versioned_and_kept(bucket: str) -> None:
+    resource = RESOURCES[bucket]
+    properties = resource["Properties"]
+    assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
+    assert properties["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert properties["BucketEncryption"]
+    assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("Retain", "Retain")
+    assert any("AbortIncompleteMultipartUpload" in rule for rule in properties["LifecycleConfiguration"]["Rules"])
+
+
+def test_every_parameter_and_output_is_described() -> None:
+    for name, thing in (TEMPLATE["Parameters"] | TEMPLATE["Outputs"]).items():
+        assert thing["Description"], name
+    assert [name for name, parameter in TEMPLATE["Parameters"].items() if "Default" not in parameter] == ["SegmindApiKey"]
+
+
+def test_every_function_has_an_event_to_try_it_with() -> None:
+    functions = {Path(properties["CodeUri"]).name for properties in of_type("AWS::Serverless::Function").values()}
+    assert (
+        functions == {file.stem for file in (ROOT / "events").glob("*.json")} == {folder.name for folder in (ROOT / "functions").iterdir()}
+    )
