@@ -9,7 +9,7 @@ from retake.adapters.segmind import ResultFiles
 from retake.delivery import Delivery
 from retake.observability import logger
 
-delivery = Delivery(parts.jobs, parts.answers, ResultFiles(parts.settings.segmind_base_url), parts.output)
+delivery = Delivery(parts.jobs, parts.answers, ResultFiles(parts.settings.segmind_base_url), parts.output, parts.clock)
 
 
 @logger.inject_lambda_context

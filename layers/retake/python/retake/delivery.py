@@ -1,5 +1,6 @@
 """Copies a finished video into the output bucket: one pass, bounded memory, and never over a newer take."""
 
+from collections.abc import Callable
 from typing import Any
 
 from .adapters.jobs import JobsTable, Row
@@ -7,7 +8,8 @@ from .adapters.segmind import ResultFiles, ResultUnavailable
 from .adapters.storage import OutputBucket
 from .answers import Answers
 from .observability import logger
-from .polling import SETTLE, WAIT, Loop
+from .polling import LOOK_AGAIN, SETTLE, WAIT, Loop
+from .rules.contract import FILE_LIFE
 from .rules.drop import side_key
 from .rules.states import State
 
@@ -18,8 +20,8 @@ LONGEST_RETRY = 600
 class Delivery:
     """Streams results; delivering twice is harmless."""
 
-    def __init__(self, jobs: JobsTable, answers: Answers, files: ResultFiles, output: OutputBucket) -> None:
-        self._jobs, self._answers, self._files, self._output = jobs, answers, files, output
+    def __init__(self, jobs: JobsTable, answers: Answers, files: ResultFiles, output: OutputBucket, clock: Callable[[], float]) -> None:
+        self._jobs, self._answers, self._files, self._output, self._clock = jobs, answers, files, output, clock
 
     def deliver(self, loop: Loop) -> Loop:
         """Copy the result of a wait-loop's job.
@@ -32,16 +34,20 @@ class Delivery:
         try:
             result = self._copy(job)
         except ResultUnavailable as error:
-            tries = job.get("delivery_tries", 0)
-            reason = f"the result could not be copied yet: {error}"
-            logger.warning(reason, job_id=job["id"], tries=tries)
-            self._jobs.note(job, delivery_tries=tries + 1, reason=reason)
-            self._answers.tell(job["id"])
-            return loop | {"next": WAIT, "wait_seconds": min(LONGEST_RETRY, RETRY_SECONDS * 2 ** min(tries, 9))}
-        self._jobs.advance(
-            job["id"], State.DELIVERED, result=f"s3://{self._output.name}/{result['key']}", bytes=result["bytes"], reason=None
-        )
-        return loop | {"next": SETTLE}
+            return loop | self._not_yet(job, error)
+        found = {"result": f"s3://{self._output.name}/{result['key']}", "bytes": result["bytes"], "reason": None}
+        delivered = self._jobs.advance(job, State.DELIVERED, **found)
+        return loop | ({"next": SETTLE} if delivered else LOOK_AGAIN)
+
+    def _not_yet(self, job: Row, error: ResultUnavailable) -> Loop:
+        if error.status in (403, 404, 410) and self._clock() > job["submitted_at"] + FILE_LIFE:
+            self._jobs.advance(job, State.LOST, reason=f"paid, but Segmind no longer has the file: {error}")
+            return {"next": SETTLE}
+        tries, reason = job.get("delivery_tries", 0), f"the result could not be copied yet: {error}"
+        logger.warning(reason, job_id=job["id"], tries=tries)
+        self._jobs.note(job, delivery_tries=tries + 1, reason=reason)
+        self._answers.tell(job["id"])
+        return {"next": WAIT, "wait_seconds": min(LONGEST_RETRY, RETRY_SECONDS * 2 ** min(tries, 9))}
 
     def _copy(self, job: Row) -> dict[str, Any]:
         about = {"job-id": job["id"], "request-id": job["request_id"], "mode": job["mode"]}
@@ -52,6 +58,8 @@ class Delivery:
             stream = self._files.open(job["result_url"])
             try:
                 etag = self._output.put_video(key, stream, stream.length, about, replaces)
+            except Exception as error:  # boto3 wraps what its body raises
+                raise stream.failure or error from error
             finally:
                 stream.close()
             if etag is not None:

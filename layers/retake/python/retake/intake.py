@@ -40,7 +40,7 @@ class Intake:
         """Take what was dropped under `key`; gives the ids of the jobs that are fit to go."""
         file = self._bucket.find(key)
         if file is None:
-            logger.info("nothing there any more", key=key)
+            self._gone(key)
             return []
         match drop.kind(file.key):
             case Kind.VIDEO:
@@ -53,8 +53,22 @@ class Intake:
                 self._refuse(Drop(self._bucket.name, file), None, drop.refuse_by_name(file.key))
         return []
 
+    def _gone(self, key: str) -> None:
+        """What was dropped is not there any more: if it waited, it waits no longer."""
+        logger.info("nothing there any more", key=key)
+        place = self._jobs.place(self._bucket.name, key)
+        if "newest" in place:
+            self._jobs.told(place)
+        elif place and self._jobs.paired(self._bucket.name, key):
+            self._answers.forget(key)
+
     def _sidecar(self, file: File) -> list[str]:
         if videos := self._videos_of(file):
+            deciding = self._sidecar_of(videos[0].key)
+            if deciding and deciding.key != file.key:
+                spelled = Refusal(f"{deciding.key} is there as well, and decides", "keep one of the two")
+                self._refuse(Drop(self._bucket.name, file), None, spelled)
+                return []
             return [job for video in videos for job in self._video(video)]
         note = sidecar.parse(self._bucket.read(file, 0, sidecar.MAX_BYTES + 1))
         if isinstance(note, Refusal):
@@ -68,20 +82,25 @@ class Intake:
         return [video for key in keys if (video := self._bucket.head(key))]
 
     def _image(self, file: File) -> list[str]:
-        named = False
-        for video_key in self._jobs.clips_of_frame(self._bucket.name, file.key):
-            self._queue.look_at(self._bucket.name, video_key)
-            named = True
-        if not named:
+        clips = self._jobs.clips_of_frame(self._bucket.name, file.key)
+        if not any(self._names(video_key, file.key) for video_key in clips):
             self._wait(file, drop.missing(Kind.IMAGE, file.key), at_once=False)
+        for video_key in clips:
+            self._queue.look_at(self._bucket.name, video_key)
         return []
 
+    def _names(self, video_key: str, frame_key: str) -> bool:
+        """Tell whether a clip's sidecar still names a first frame, as it once did."""
+        note_file = self._sidecar_of(video_key)
+        note = note_file and sidecar.parse(self._bucket.read(note_file, 0, sidecar.MAX_BYTES + 1))
+        return isinstance(note, Sidecar) and drop.beside(video_key, note.first_frame or "") == frame_key
+
     def _video(self, file: File) -> list[str]:
-        note_file = self._sidecar_of(file)
+        note_file = self._sidecar_of(file.key)
         if note_file is None:
             # Written down before the second look: of two halves that arrive together, at least one sees the other.
             self._wait(file, drop.missing(Kind.VIDEO, file.key), at_once=True)
-            note_file = self._sidecar_of(file)
+            note_file = self._sidecar_of(file.key)
             if note_file is None:
                 return []
         self._join(note_file)
@@ -92,6 +111,10 @@ class Intake:
             return []
         if note.first_frame:
             frame_key = drop.beside(file.key, note.first_frame)
+            if len(frame_key.encode()) > drop.KEY_BYTES:
+                too_long = Refusal("the key of the first frame is longer than S3 allows", "give it a shorter name", "first_frame")
+                self._refuse(dropped, note, too_long)
+                return []
             self._jobs.names_frame(self._bucket.name, frame_key, file.key)
             frame_file = self._bucket.head(frame_key)
             if frame_file is None:
@@ -101,8 +124,8 @@ class Intake:
             dropped = replace(dropped, frame=frame_file)
         return self._claim(dropped, note)
 
-    def _sidecar_of(self, video: File) -> File | None:
-        keys = [key for key in self._bucket.siblings(video.key) if drop.kind(key) is Kind.SIDECAR]
+    def _sidecar_of(self, video_key: str) -> File | None:
+        keys = [key for key in self._bucket.siblings(video_key) if drop.kind(key) is Kind.SIDECAR]
         return self._bucket.head(max(keys)) if keys else None
 
     def _claim(self, dropped: Drop, note: Sidecar) -> list[str]:
@@ -138,7 +161,7 @@ class Intake:
     def _add(self, dropped: Drop, existing: Row | None, fields: dict[str, object]) -> Row | None:
         video, job_id = dropped.video, str(fields["id"])
         accepted = fields["state"] == State.CLAIMED
-        if not self._jobs.take_place(dropped.bucket, video.key, job_id, dropped.dropped_at, accepted):
+        if not self._jobs.take_place(dropped, job_id, accepted):
             logger.info("overtaken by a newer drop", job_id=job_id, key=video.key)
             return None
         files = {name: file.as_row() for name, file in (("video", video), ("frame", dropped.frame)) if file}
@@ -149,14 +172,12 @@ class Intake:
         return row
 
     def _seen_before(self, dropped: Drop, job: Row) -> list[str]:
-        """Answer content that has its job already: nothing is paid, but a name that another drop took comes back to it."""
-        state = State(job["state"])
+        """Answer content that has its job already: nothing is paid, but a name that a refusal took comes back to it."""
         place = self._jobs.place(dropped.bucket, dropped.video.key)
-        if place.get("newest") != job["id"] or "waits" in place:
-            accepted = state is not State.REFUSED
-            if self._jobs.take_place(dropped.bucket, dropped.video.key, job["id"], dropped.dropped_at, accepted):
-                self._answers.tell(job["id"])
-        return [job["id"]] if state in READY else []
+        newest = str(job["id"] if place.get("accepted") == job["id"] else place.get("newest", job["id"]))
+        if (newest != place.get("newest") or "waits" in place) and self._jobs.take_place(dropped, newest, accepted=False):
+            self._answers.tell(newest)
+        return [job["id"]] if State(job["state"]) in READY else []
 
     def _join(self, file: File) -> None:
         """A sidecar or first frame has found its clip: it waits no longer."""

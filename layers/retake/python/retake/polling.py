@@ -7,12 +7,26 @@ from .adapters.jobs import JobsTable, Row
 from .adapters.segmind import Segmind
 from .answers import Answers
 from .observability import logger
-from .rules.contract import EARLY, FILE_LIFE, RECORD_LIFE, Completed, Failed, Gone, Running, Unanswered, read_result, read_status
+from .rules.contract import (
+    EARLY,
+    FILE_LIFE,
+    RECORD_LIFE,
+    Completed,
+    Failed,
+    Found,
+    Gone,
+    Running,
+    Unanswered,
+    read_history,
+    read_result,
+    read_status,
+)
 from .rules.gate import Limits
 from .rules.planner import LONGEST_GAP, Plan
 from .rules.states import State
 
 WAIT, DELIVER, SETTLE = "WAIT", "DELIVER", "SETTLE"
+LOOK_AGAIN = {"next": WAIT, "wait_seconds": 5}  # somebody else has changed the job meanwhile
 Loop = dict[str, Any]
 
 
@@ -69,29 +83,31 @@ class Polling:
         if wait := self._shut():
             return loop | {"next": WAIT, "wait_seconds": wait}
         answer = self._segmind.result(job["request_id"])
-        url, told = read_result(answer)
-        if url:
-            return self._deliver(loop, job, url, {**found, **told})
+        if result := read_result(answer):
+            return self._deliver(loop, job, result.url, {**found, **result.metrics})
         return self._keep_asking(loop, job, f"completed, but its result has no address (HTTP {answer.status}): {answer.text[:2000]}")
 
     def _from_history(self, loop: Loop, job: Row, age: float) -> Loop:
         answer = self._segmind.history(job["request_id"])
-        url, told = read_result(answer)
-        if url:
-            return self._deliver(loop, job, url, told)
+        match read_history(answer):
+            case Found(url, figures):
+                return self._deliver(loop, job, url, figures)
+            case Failed(reason):
+                return self._end(loop, job, State.FAILED, reason)
         if age > FILE_LIFE:
             return self._end(loop, job, State.LOST, f"paid, but Segmind no longer has the result of request {job['request_id']}")
         return self._keep_asking(loop, job, f"its record is gone and the history has no address yet: {answer.words}")
 
     def _deliver(self, loop: Loop, job: Row, url: str, figures: Mapping[str, Any]) -> Loop:
         cost, took = figures.get("cost"), figures.get("total_time")
-        self._jobs.advance(job["id"], State.DELIVERING, result_url=url, cost_usd=cost, total_time=took, reason=None)
+        if self._jobs.advance(job, State.DELIVERING, result_url=url, cost_usd=cost, total_time=took, reason=None) is None:
+            return loop | LOOK_AGAIN
         self._answers.tell(job["id"])
         return loop | {"next": DELIVER}
 
     def _end(self, loop: Loop, job: Row, state: State, reason: str) -> Loop:
-        self._jobs.advance(job["id"], state, reason=reason)
-        return loop | {"next": SETTLE}
+        ended = self._jobs.advance(job, state, reason=reason)
+        return loop | ({"next": SETTLE} if ended else LOOK_AGAIN)
 
     def _keep_asking(self, loop: Loop, job: Row, reason: str) -> Loop:
         """A paid job is never failed for an answer nobody understands: it stays, with the answer, for a person to see."""

@@ -33,7 +33,8 @@ class Settlement:
             return
         self._answers.tell(job_id)
         self._events.put(f"Retake {job['state'].capitalize()}", answer.of_job(job))
-        self._jobs.at_gate(lambda gate: gate.release(job_id, self._clock()))
+        if self._jobs.at_gate(lambda gate: gate.release(job_id, self._clock())):
+            return
         self._count(job)
         self._jobs.note(job, queue=None, at=None)
         self.let_next_go()

@@ -14,7 +14,7 @@ from .rules.drop import File
 from .rules.gate import Limits, Shut
 from .rules.planner import Plan
 from .rules.refusal import Refusal
-from .rules.states import READY, State
+from .rules.states import ENDED, READY, State, before
 from .settlement import Settlement
 
 POST_SECONDS = 60  # the longest that a submit may be under way before its answer counts as lost
@@ -52,22 +52,23 @@ class Submission:
             return
         body = self._body(job)
         request = body if isinstance(body, Refusal) else self._segmind.new_submit(body)
-        submitting = self._jobs.advance(job_id, State.SUBMITTING, within=POST_SECONDS, held=None, reason=None)
+        submitting = self._jobs.advance(job, State.SUBMITTING, within=POST_SECONDS, held=None, reason=None)
         if submitting is None:
+            self._too_late(job_id)
             return
         outcome = Rejected(request.reason) if isinstance(request, Refusal) else read_submit(self._segmind.send(request))
-        logger.info("submitted", job_id=job_id, key=job["key"], outcome=type(outcome).__name__)
+        logger.info("submitted", job_id=job_id, key=job["key"], outcome=repr(outcome))
         match outcome:
             case Accepted(request_id):
-                self._follow(job, request_id)
+                self._follow(submitting, request_id)
             case Rejected(reason):
-                self._jobs.advance(job_id, State.REFUSED, reason=reason)
+                self._jobs.advance(submitting, State.REFUSED, reason=reason)
                 self._settlement.settle(job_id)
             case Withheld(held, reason, wait):
                 self._release(job_id)
                 self._hold(submitting, Shut(held, reason, wait))
             case Unknown(reason):
-                self._jobs.advance(job_id, State.SUBMIT_UNKNOWN, reason=reason)
+                self._jobs.advance(submitting, State.SUBMIT_UNKNOWN, reason=reason)
                 self._answers.tell(job_id)
 
     def _body(self, job: Row) -> dict[str, Any] | Refusal:
@@ -82,8 +83,13 @@ class Submission:
         return body
 
     def _follow(self, job: Row, request_id: str) -> None:
-        now = self._clock()
-        self._jobs.advance(job["id"], State.RENDERING, within=RUN_SECONDS, request_id=request_id, submitted_at=int(now))
+        paid = {"request_id": request_id, "submitted_at": int(self._clock())}
+        while self._jobs.advance(job, State.RENDERING, within=RUN_SECONDS, **paid) is None:
+            now = self._jobs.job(job["id"])
+            if now is None or State(now["state"]) not in before(State.RENDERING):
+                logger.error("a paid request has found its job elsewhere", job_id=job["id"], request_id=request_id)
+                return
+            job = now
         self._answers.tell(job["id"])
         plan = Plan().jittered(self._random())
         self._runs.start(job["id"], job["run"], plan.as_input(), plan.wait(0))
@@ -92,11 +98,17 @@ class Submission:
         since = job.get("held_since", int(self._clock()))
         why = {"held": shut.held, "reason": shut.reason, "held_since": since}
         if job["state"] != State.HELD:
-            changed = self._jobs.advance(job["id"], State.HELD, queue=HELD, at=since, **why)
+            changed = self._jobs.advance(job, State.HELD, queue=HELD, at=since, **why)
         else:
             changed = self._jobs.note(job, **why) if job["reason"] != shut.reason else None
         if changed:
             self._answers.tell(job["id"])
+
+    def _too_late(self, job_id: str) -> None:
+        """Another function has the job; the lease is its own, unless the job has ended."""
+        job = self._jobs.job(job_id)
+        if job is None or State(job["state"]) in ENDED:
+            self._release(job_id)
 
     def _release(self, job_id: str) -> None:
         self._jobs.at_gate(lambda gate: gate.release(job_id, self._clock()))

@@ -27,13 +27,16 @@ class Sweeping:
         """Move on what is due, and let held jobs go; tells how many rows were due."""
         due = self._jobs.due(self._clock(), MOST)
         for row in due:
-            if row["sk"] == "place":
-                self._jobs.look_later(row, self._clock() + AGAIN)
-                self._queue.look_at(row["bucket"], row["key"])
-            else:
-                self._job(row)
+            try:
+                self._place(row) if row["sk"] == "place" else self._job(row)
+            except Exception:  # noqa: BLE001 - one row that cannot be moved on must not stop the others
+                logger.exception("could not be moved on", pk=row["pk"])
         self._settlement.let_next_go()
         return len(due)
+
+    def _place(self, place: Row) -> None:
+        self._jobs.look_later(place, self._clock() + AGAIN)
+        self._queue.look_at(place["bucket"], place["key"])
 
     def _job(self, job: Row) -> None:
         state, later = State(job["state"]), int(self._clock()) + AGAIN
@@ -44,7 +47,7 @@ class Sweeping:
                 self._queue.go_on(job["id"])
             case State.SUBMITTING:
                 reason = "the function ended before Segmind's answer was recorded"
-                if self._jobs.advance(job["id"], State.SUBMIT_UNKNOWN, reason=reason):
+                if self._jobs.advance(job, State.SUBMIT_UNKNOWN, reason=reason):
                     self._answers.tell(job["id"])
             case State.RENDERING | State.DELIVERING:
                 self._follow(job, later)

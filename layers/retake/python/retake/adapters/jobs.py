@@ -8,6 +8,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from ..rules.drop import Drop
 from ..rules.gate import Gate, Shut
 from ..rules.states import Held, State, before
 
@@ -53,26 +54,21 @@ class JobsTable:
             return None
         return row
 
-    def advance(self, job_id: str, to: State, within: float = STEP, **fields: Any) -> Row | None:
-        """Move a job forward, if it stands where it may.
+    def advance(self, job: Row, to: State, within: float = STEP, **fields: Any) -> Row | None:
+        """Move a job forward, if nobody has touched it since `job` was read and it stands where it may.
 
         Parameters: `within`, the seconds after which the row is to be looked after if nothing more happens; `fields`, what else is
         set, `None` removes.
-        Returns the new row; `None` when the job stands elsewhere: somebody else was faster.
+        Returns the new row; `None` when somebody else was faster, or the state may not follow.
         """
-        allowed = before(to)
+        if State(job["state"]) not in before(to):
+            return None
         sets = {"state": to, "queue": DUE, "at": int(self._clock() + within)} | fields
-        return self._update(
-            f"job#{job_id}",
-            sets,
-            f"#state IN ({', '.join(f':from{n}' for n in range(len(allowed)))})",
-            {f":from{n}": state for n, state in enumerate(sorted(allowed))},
-            stamp=to,
-        )
+        return self._update(job, sets, stamp=to)
 
     def note(self, job: Row, **fields: Any) -> Row | None:
-        """Set fields of a job that nobody has changed since `job` was read; its state stays. `None` when somebody has."""
-        return self._update(job["pk"], fields, "v = :was", {":was": job["v"]})
+        """Set fields of a job that nobody has touched since `job` was read; its state stays. `None` when somebody has."""
+        return self._update(job, fields)
 
     def waiting(self, bucket: str, key: str, waits: str, due: float) -> Row:
         """Record that a dropped file is not part of a job yet, and from when it is to be looked at again; gives its place's row."""
@@ -100,8 +96,9 @@ class JobsTable:
         gone = self._table.delete_item(Key={"pk": f"place#{bucket}/{key}", "sk": "place"}, ReturnValues="ALL_OLD")
         return not {"told", "newest"}.isdisjoint(gone.get("Attributes", {}))
 
-    def take_place(self, bucket: str, key: str, job_id: str, dropped_at: datetime, accepted: bool) -> bool:
+    def take_place(self, dropped: Drop, job_id: str, accepted: bool) -> bool:
         """Make a job the newest of its key; `accepted` when it may bring a video. False when a newer drop has the place already."""
+        bucket, key, dropped_at = dropped.bucket, dropped.video.key, dropped.dropped_at
         sets = "SET newest = :job, dropped_at = :at, #b = :bucket, #k = :key" + (", accepted = :job" if accepted else "")
         values = {":job": job_id, ":at": dropped_at.isoformat(timespec="milliseconds"), ":bucket": bucket, ":key": key}
         unless_newer = "attribute_not_exists(dropped_at) OR dropped_at <= :at"
@@ -111,10 +108,10 @@ class JobsTable:
         """Remember that a clip's sidecar names a first frame; its arrival then brings the clip back."""
         self._table.put_item(Item={"pk": f"frame#{bucket}/{frame_key}", "sk": video_key})
 
-    def clips_of_frame(self, bucket: str, frame_key: str) -> Iterable[str]:
+    def clips_of_frame(self, bucket: str, frame_key: str) -> list[str]:
         """Give the keys of the clips whose sidecars name a first frame."""
-        for row in self._query(KeyConditionExpression="pk = :pk", ExpressionAttributeValues={":pk": f"frame#{bucket}/{frame_key}"}):
-            yield row["sk"]
+        named = {":pk": f"frame#{bucket}/{frame_key}"}
+        return [row["sk"] for row in self._query(KeyConditionExpression="pk = :pk", ExpressionAttributeValues=named)]
 
     def due(self, now: float, most: int) -> list[Row]:
         """List rows that nobody has looked after in time, longest first."""
@@ -192,25 +189,23 @@ class JobsTable:
         item = self._table.get_item(Key={"pk": pk, "sk": sk}, ConsistentRead=True).get("Item")
         return _row(item) if item else None
 
-    def _update(self, pk: str, fields: Mapping[str, Any], condition: str, values: Row, stamp: State | None = None) -> Row | None:
+    def _update(self, job: Row, fields: Mapping[str, Any], stamp: State | None = None) -> Row | None:
         sets = {name: value for name, value in fields.items() if value is not None}
-        removes = [name for name, value in fields.items() if value is None]
+        removes = [f"#{name}" for name, value in fields.items() if value is None]
+        names = {f"#{name}": name for name in fields} | {"#v": "v", "#state": "state"}
+        bound = {f":{name}": value for name, value in sets.items()} | {":was": job["v"], ":one": 1, ":stood": job["state"]}
         expression = "SET " + ", ".join([f"#{name} = :{name}" for name in sets] + ["#v = #v + :one"])
-        names = {f"#{name}": name for name in fields} | {"#v": "v"}
-        bound = {f":{name}": value for name, value in sets.items()} | {":one": 1} | values
-        if "#state" in condition:
-            names["#state"] = "state"
         if stamp:
             expression += ", #times.#stamp = :now"
             names |= {"#times": "times", "#stamp": stamp}
             bound[":now"] = self._now()
         if removes:
-            expression += " REMOVE " + ", ".join(f"#{name}" for name in removes)
+            expression += " REMOVE " + ", ".join(removes)
         try:
             after = self._table.update_item(
-                Key={"pk": pk, "sk": "job"},
+                Key={"pk": job["pk"], "sk": "job"},
                 UpdateExpression=expression,
-                ConditionExpression=condition,
+                ConditionExpression="#v = :was AND #state = :stood",
                 ExpressionAttributeNames=names,
                 ExpressionAttributeValues=_storable(bound),
                 ReturnValues="ALL_NEW",

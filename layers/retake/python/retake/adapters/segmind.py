@@ -1,6 +1,5 @@
 """Segmind over HTTP: the model's requests with the key, the result files without it."""
 
-import hashlib
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Iterator
@@ -122,7 +121,7 @@ class ResultFiles:
 class ResultStream:
     """A download that reads like a file and goes on by range when the connection breaks.
 
-    `length` in bytes, `None` when the server does not tell; `md5` of all that was read, in hex.
+    `length` in bytes, `None` when the server does not tell; `at`, the bytes that have come; `failure`, why no more will.
     """
 
     def __init__(self, get: Callable[[str, dict[str, str]], httpx.Response], url: str) -> None:
@@ -131,14 +130,10 @@ class ResultStream:
         self._chunks: Iterator[bytes] = iter(())
         self._rest = b""
         self._resumes = 0
-        self._md5 = hashlib.md5(usedforsecurity=False)
         self._etag = ""
         self.length: int | None = None
         self.at = 0
-
-    @property
-    def md5(self) -> str:
-        return self._md5.hexdigest()
+        self.failure: ResultUnavailable | None = None
 
     def begin(self) -> None:
         """Send the first request and look at the first bytes."""
@@ -158,10 +153,13 @@ class ResultStream:
     def read(self, size: int = -1) -> bytes:
         """Give up to `size` bytes, nothing at the end; raises `ResultUnavailable` when the rest cannot be had."""
         if not self._rest:
-            self._rest = self._next()
+            try:
+                self._rest = self._next()
+            except ResultUnavailable as failure:
+                self.failure = failure
+                raise
         size = len(self._rest) if size < 0 else size
         chunk, self._rest = self._rest[:size], self._rest[size:]
-        self._md5.update(chunk)
         return chunk
 
     def close(self) -> None:

@@ -1,7 +1,9 @@
 """Where a result may be fetched from: over https, from public addresses only."""
 
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
+
+_GLOBAL_UNICAST = ip_network("2000::/3")
 
 
 def origin_is_loopback(base_url: str) -> bool:
@@ -15,7 +17,10 @@ def origin_is_loopback(base_url: str) -> bool:
 
 def may_fetch(url: str, base_url: str) -> bool:
     """Tell whether a result's URL has a scheme that may be fetched: https, or http when the configured origin is loopback itself."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
     return bool(parts.hostname) and (parts.scheme == "https" or (parts.scheme == "http" and origin_is_loopback(base_url)))
 
 
@@ -26,4 +31,6 @@ def may_connect(address: str, base_url: str) -> bool:
         ip = ip.ipv4_mapped
     if ip.is_loopback:
         return origin_is_loopback(base_url)
+    if isinstance(ip, IPv6Address) and (ip not in _GLOBAL_UNICAST or ip.sixtofour):
+        return False  # among them are those that carry an IPv4 address within them
     return ip.is_global and not ip.is_multicast

@@ -87,6 +87,14 @@ class Completed:
 
 
 @dataclass(frozen=True)
+class Found:
+    """The result lies at `url`."""
+
+    url: str
+    metrics: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Failed:
     """Segmind says that the job failed; nothing is billed."""
 
@@ -155,11 +163,17 @@ def read_status(answer: Answer) -> Progress:
     return Unanswered(f"HTTP {answer.status}: {answer.words}", retry_after(answer) if answer.status == 429 else 15)
 
 
-def read_result(answer: Answer) -> tuple[str | None, Mapping[str, Any]]:
-    """Find the result's address and the metrics in the answer of a completed request, or in its row of the history."""
-    body = answer.body
-    places = ("output", "video", "video_url", "url", "generation_url")
-    return next((url for place in places for url in _urls(body.get(place))), None), _metrics(body)
+def read_result(answer: Answer) -> Found | None:
+    """Find the result's address in the answer of a completed request, whatever its shape; `None` when there is none."""
+    return _find(answer.body, ("output", "video", "video_url", "url"))
+
+
+def read_history(answer: Answer) -> Found | Failed | None:
+    """Find the result, or the failure, in a request's row of the history; `None` when it tells neither."""
+    row = answer.body
+    if str(row.get("model_status", "")).upper() == "FAILED":
+        return Failed(answer.words if row.get("error") else "Segmind gave no reason")
+    return _find(row, ("generation_url",))
 
 
 def retry_after(answer: Answer, otherwise: int = 20) -> int:
@@ -187,9 +201,16 @@ def _urls(value: Any, depth: int = 0) -> Iterator[str]:
             yield from _urls(value.get(name), depth + 1)
 
 
+def _find(body: Mapping[str, Any], places: tuple[str, ...]) -> Found | None:
+    url = next((url for place in places for url in _urls(body.get(place))), None)
+    return Found(url, _metrics(body)) if url else None
+
+
 def _metrics(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Keep the figures that are any: a paid result must not hang on a number that cannot be stored."""
     metrics = body.get("metrics")
-    return {name: value for name, value in metrics.items() if isinstance(value, int | float)} if isinstance(metrics, dict) else {}
+    figures = metrics.items() if isinstance(metrics, dict) else ()
+    return {name: round(float(value), 6) for name, value in figures if isinstance(value, int | float) and 0 <= value < 1e9}
 
 
 def _plain(said: Any) -> str:

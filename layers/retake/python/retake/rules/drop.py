@@ -95,12 +95,6 @@ def beside(key: str, name: str) -> str:
     return folder + slash + name
 
 
-def sidecar_of(video_key: str, siblings: list[File]) -> File | None:
-    """Find the sidecar of a video: `.json` before `.JSON` and other spellings."""
-    found = [file for file in siblings if kind(file.key) is Kind.SIDECAR and stem(file.key) == stem(video_key)]
-    return max(found, key=lambda file: file.key, default=None)
-
-
 def job_id(drop: Drop, note: Sidecar | None) -> str:
     """Address a job by its content: 32 hex digits; `note` is `None` when there is none that can be read."""
     unread = drop.sidecar.etag if drop.sidecar and note is None else None

@@ -13,6 +13,7 @@ from .refusal import Refusal
 MAX_BYTES = 64 * 1024
 SCHEMA: dict[str, Any] = json.loads(Path(__file__).with_name("sidecar.schema.json").read_bytes())
 _FIELDS: dict[str, Any] = SCHEMA["properties"]
+_NOT_AN_OBJECT = Refusal("the sidecar is not a JSON object", 'write an object such as {"prompt": "a watercolour painting"}')
 _validate = fastjsonschema.compile(SCHEMA, use_default=False)
 
 
@@ -46,14 +47,17 @@ def parse(raw: bytes) -> Sidecar | Refusal:
     except UnicodeError:
         return Refusal("the sidecar is not UTF-8 text", "save it as UTF-8")
     except _Duplicate as duplicate:
-        return Refusal(f"the field {duplicate} stands twice", "keep one of the two", str(duplicate))
+        return Refusal(f"the field {_short(str(duplicate))} stands twice", "keep one of the two", _field(str(duplicate)))
     except (ValueError, RecursionError) as error:
         where = f" at line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
         return Refusal(f"the sidecar is not JSON{where}", 'write an object such as {"prompt": "a watercolour painting"}')
     try:
         _validate(fields)
     except fastjsonschema.JsonSchemaValueException as error:
-        return _explain(fields, error)
+        try:
+            return _explain(fields, error)
+        except RecursionError:
+            return _NOT_AN_OBJECT
     rerun = fields.get("rerun")
     return Sidecar(
         prompt=fields.get("prompt") or None,
@@ -82,14 +86,14 @@ def _no_constant(name: str) -> None:
 
 def _explain(fields: Any, error: Any) -> Refusal:
     if not isinstance(fields, dict):
-        return Refusal("the sidecar is not a JSON object", 'write an object such as {"prompt": "a watercolour painting"}')
+        return _NOT_AN_OBJECT
     if error.rule == "additionalProperties":
         unknown = next(name for name in fields if name not in _FIELDS)
         known = ", ".join(name for name in _FIELDS if name != "$schema")
         return Refusal(
             f"the field {_short(unknown)} is unknown",
             f"{_nearest(unknown, list(_FIELDS))}the fields are {known}",
-            unknown[:100],
+            _field(unknown),
         )
     if error.rule == "not":
         return Refusal("first_frame and first_frame_url stand together", "keep one of the two", "first_frame_url")
@@ -103,8 +107,12 @@ def _explain(fields: Any, error: Any) -> Refusal:
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False).encode(errors="replace").decode()
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _field(name: str) -> str:
+    return name[:100].encode(errors="replace").decode()
 
 
 def _nearest(word: str, known: list[str]) -> str:
