@@ -24,6 +24,7 @@ OUTPUTS = HOME / "outputs.json"
 STACK = "retake"
 REGION = "eu-central-1"
 CREDENTIALS = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": REGION}
+MOST_REQUESTS = 10_000  # a minute; what the template allows
 LOCAL_KEY = "SG_local_simulator"
 
 
@@ -33,7 +34,7 @@ class Wanted:
 
     Parameters: `segmind_url` and `history_url`, another server that speaks Segmind's contract (empty: our simulator);
     `key`, the API key it takes; `wait_scale`, the factor on every wait of the state machine; `auth`, whether roles are enforced;
-    `port`, 0 for a free one; `requests_per_minute`, in the pipeline's own, scaled minutes;
+    `port`, 0 for a free one; `requests_per_minute`, in the pipeline's own, scaled minutes; `daily_budget_usd`;
     `parameters`, further parameters of the stack; `simulator`, further options of the simulator.
     """
 
@@ -44,13 +45,14 @@ class Wanted:
     auth: bool = True
     port: int = 0
     requests_per_minute: int = 50
+    daily_budget_usd: float = 1000
     parameters: Mapping[str, str] = field(default_factory=dict)
     simulator: tuple[str, ...] = ("--render-seconds", "2")
 
     @property
     def scaled_requests(self) -> int:
         """What the minute's requests are when a scaled minute is shorter."""
-        return round(self.requests_per_minute / min(1.0, self.wait_scale or 1.0))
+        return min(MOST_REQUESTS, round(self.requests_per_minute / min(1.0, max(self.wait_scale, 0.001))))
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def start(wanted: Wanted, folder: Path, say: Callable[[str], None] = lambda _: N
         endpoint = _start_ministack(wanted, folder, pids)
         say("deploying template.yaml")
         given = {"SegmindApiKey": wanted.key, "SegmindBaseUrl": segmind, "SegmindHistoryUrl": history}
-        given["RequestsPerMinute"] = str(wanted.scaled_requests)
+        given |= {"RequestsPerMinute": str(wanted.scaled_requests), "DailyBudgetUsd": f"{wanted.daily_budget_usd:g}"}
         outputs = deploy(endpoint, given | dict(wanted.parameters), folder)
         return Cloud({"Endpoint": endpoint, "Region": REGION, "Simulator": segmind} | outputs, pids)
     except BaseException:
@@ -226,6 +228,7 @@ def _up() -> None:
         auth=(given.get("AUTH") or "true").lower() in ("1", "true", "yes"),
         port=int(given.get("PORT") or 0),
         requests_per_minute=int(given.get("REQUESTS_PER_MINUTE") or Wanted.requests_per_minute),
+        daily_budget_usd=float(given.get("DAILY_BUDGET_USD") or Wanted.daily_budget_usd),
     )
     cloud = start(wanted, HOME / "up", lambda step: print(f"  {step}", flush=True))
     OUTPUTS.write_text(json.dumps(cloud.outputs | {"Pids": cloud.pids}, indent=2) + "\n")

@@ -24,17 +24,21 @@ segmind = Segmind(settings.segmind_base_url, settings.segmind_history_url, key.g
 signer = LinkSigner(parts.client("sts"), settings.signer_role_arn, signing_client)
 intake = Intake(bucket, parts.jobs, parts.answers, settlement, parts.queue(), settings.max_clip_seconds, parts.clock)
 submission = Submission(
-    bucket, parts.jobs, parts.answers, settlement, segmind, signer, parts.runs(), parts.limits, parts.clock, random.random
+    bucket, parts.jobs, parts.answers, settlement, segmind, signer, parts.runs(), parts.gate, parts.clock, random.random
 )
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
 
 
 def take(record: SQSRecord) -> None:
     """Take one message: an object was dropped, or a held job may go on."""
-    message = record.json_body
-    ready = [message["job_id"]] if "job_id" in message else intake.take(message["detail"]["object"]["key"])
-    for job_id in ready:
-        submission.submit(job_id)
+    try:
+        message = record.json_body
+        ready = [message["job_id"]] if "job_id" in message else intake.take(message["detail"]["object"]["key"])
+        for job_id in ready:
+            submission.submit(job_id)
+    except Exception:
+        logger.exception("not taken", message_id=record.message_id, receive_count=record.attributes.approximate_receive_count)
+        raise
 
 
 @logger.inject_lambda_context

@@ -2,13 +2,21 @@
 
 from typing import Any
 
+from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from retake import parts
+from retake.adapters.secret import ApiKey
+from retake.adapters.segmind import Segmind
 from retake.observability import logger
+from retake.recovery import Recovery
 from retake.sweeping import Sweeping
 
-sweeping = Sweeping(parts.jobs, parts.answers, parts.settlement(), parts.queue(), parts.runs(), parts.clock)
+settings = parts.settings
+key = ApiKey(SecretsProvider(boto3_client=parts.client("secretsmanager")), settings.secret_id)
+segmind = Segmind(settings.segmind_base_url, settings.segmind_history_url, key.get)
+recovery = Recovery(parts.jobs, parts.answers, segmind, parts.gate, parts.queue(), parts.clock)
+sweeping = Sweeping(parts.jobs, parts.answers, parts.settlement(), parts.queue(), parts.runs(), recovery, parts.clock)
 
 
 @logger.inject_lambda_context

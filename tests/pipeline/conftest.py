@@ -116,7 +116,7 @@ class Pipeline:
 
 @pytest.fixture(scope="session")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
-    wanted = Wanted(wait_scale=0.005, simulator=("--render-seconds", "0.5"))
+    wanted = Wanted(wait_scale=0.005, daily_budget_usd=100_000, simulator=("--render-seconds", "0.5"))
     with running(wanted, tmp_path_factory.mktemp("cloud")) as cloud:
         yield Pipeline(cloud)
 

@@ -36,7 +36,7 @@ class Delivery:
         except ResultUnavailable as error:
             return loop | self._not_yet(job, error)
         found = {"result": f"s3://{self._output.name}/{result['key']}", "bytes": result["bytes"], "reason": None}
-        delivered = self._jobs.advance(job, State.DELIVERED, **found)
+        delivered = self._jobs.advance(job, State.DELIVERED, insist=True, **found)
         return loop | ({"next": SETTLE} if delivered else LOOK_AGAIN)
 
     def _not_yet(self, job: Row, error: ResultUnavailable) -> Loop:
@@ -58,8 +58,10 @@ class Delivery:
             stream = self._files.open(job["result_url"])
             try:
                 etag = self._output.put_video(key, stream, stream.length, about, replaces)
-            except Exception as error:  # boto3 wraps what its body raises
-                raise stream.failure or error from error
+            except Exception as error:
+                if stream.failure:  # boto3 wraps what its body raises
+                    raise stream.failure from error
+                raise
             finally:
                 stream.close()
             if etag is not None:

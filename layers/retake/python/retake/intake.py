@@ -14,7 +14,7 @@ from .rules.clip import Clip
 from .rules.drop import Drop, File, Kind
 from .rules.refusal import Refusal
 from .rules.sidecar import Sidecar
-from .rules.states import READY, RETRIED_BY_A_NEWER_DROP, State
+from .rules.states import ENDED, READY, RETRIED_BY_A_NEWER_DROP, State
 from .settlement import Settlement
 
 GRACE = 180  # seconds that a lone sidecar or image may stay unanswered; a lone clip is answered at once
@@ -59,7 +59,8 @@ class Intake:
         place = self._jobs.place(self._bucket.name, key)
         if "newest" in place:
             self._jobs.told(place)
-        elif place and self._jobs.paired(self._bucket.name, key):
+        elif place:
+            self._jobs.paired(self._bucket.name, key)
             self._answers.forget(key)
 
     def _sidecar(self, file: File) -> list[str]:
@@ -161,6 +162,7 @@ class Intake:
     def _add(self, dropped: Drop, existing: Row | None, fields: dict[str, object]) -> Row | None:
         video, job_id = dropped.video, str(fields["id"])
         accepted = fields["state"] == State.CLAIMED
+        overtakes = self._jobs.place(dropped.bucket, video.key).get("newest", job_id)
         if not self._jobs.take_place(dropped, job_id, accepted):
             logger.info("overtaken by a newer drop", job_id=job_id, key=video.key)
             return None
@@ -169,13 +171,18 @@ class Intake:
         row = self._jobs.add(fields | about | files, existing)
         if row and accepted:
             self._answers.tell(job_id)
+        if overtakes != job_id and (former := self._jobs.job(overtakes)) and State(former["state"]) not in ENDED:
+            self._answers.tell(overtakes)  # under its side key from now on
         return row
 
     def _seen_before(self, dropped: Drop, job: Row) -> list[str]:
         """Answer content that has its job already: nothing is paid, but a name that a refusal took comes back to it."""
         place = self._jobs.place(dropped.bucket, dropped.video.key)
-        newest = str(job["id"] if place.get("accepted") == job["id"] else place.get("newest", job["id"]))
-        if (newest != place.get("newest") or "waits" in place) and self._jobs.take_place(dropped, newest, accepted=False):
+        owner = self._jobs.job(str(place.get("accepted", job["id"])))
+        own = owner is None or owner["id"] == job["id"] or State(owner["state"]) in RETRIED_BY_A_NEWER_DROP
+        accepted = own and State(job["state"]) not in RETRIED_BY_A_NEWER_DROP
+        newest = str(job["id"] if accepted else place.get("newest", job["id"]))
+        if (newest != place.get("newest") or "waits" in place) and self._jobs.take_place(dropped, newest, accepted):
             self._answers.tell(newest)
         return [job["id"]] if State(job["state"]) in READY else []
 

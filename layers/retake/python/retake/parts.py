@@ -10,6 +10,7 @@ from .adapters.jobs import JobsTable
 from .adapters.messages import DropQueue, EventBus, Runs
 from .adapters.storage import OutputBucket
 from .answers import Answers
+from .gatekeeper import Gatekeeper
 from .rules.gate import Limits
 from .settings import Settings
 from .settlement import Settlement
@@ -34,16 +35,16 @@ def client(service: str, config: Config = _CONFIG, **options: Any) -> Any:
 
 settings = Settings.from_environment()
 clock = time.time
-limits = Limits(settings.requests_per_minute)
 s3 = client("s3", STREAMING)
 jobs = JobsTable(boto3.resource("dynamodb", config=_CONFIG).Table(settings.table), clock)
 output = OutputBucket(s3, settings.output_bucket)
 answers = Answers(jobs, output)
+gate = Gatekeeper(jobs, Limits(settings.requests_per_minute, settings.daily_budget_usd), clock)
 
 
 def settlement() -> Settlement:
     """Make what ends jobs; only for functions that may put events and send messages."""
-    return Settlement(jobs, answers, EventBus(client("events")), queue(), limits, clock)
+    return Settlement(jobs, answers, EventBus(client("events")), queue(), gate, clock)
 
 
 def queue() -> DropQueue:

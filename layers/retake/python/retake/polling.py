@@ -6,6 +6,7 @@ from typing import Any
 from .adapters.jobs import JobsTable, Row
 from .adapters.segmind import Segmind
 from .answers import Answers
+from .gatekeeper import Gatekeeper
 from .observability import logger
 from .rules.contract import (
     EARLY,
@@ -21,7 +22,6 @@ from .rules.contract import (
     read_result,
     read_status,
 )
-from .rules.gate import Limits
 from .rules.planner import LONGEST_GAP, Plan
 from .rules.states import State
 
@@ -39,11 +39,11 @@ class Polling:
         answers: Answers,
         segmind: Segmind,
         refresh_key: Callable[[], object],
-        limits: Limits,
+        gate: Gatekeeper,
         clock: Callable[[], float],
     ) -> None:
         self._jobs, self._answers, self._segmind, self._refresh_key = jobs, answers, segmind, refresh_key
-        self._limits, self._clock = limits, clock
+        self._gate, self._clock = gate, clock
 
     def poll(self, loop: Loop) -> Loop:
         """Look at the job of a wait-loop.
@@ -55,6 +55,7 @@ class Polling:
         if job is None or job["state"] not in (State.RENDERING, State.DELIVERING):
             return loop | {"next": SETTLE}
         if job["state"] == State.DELIVERING:
+            self._look_for_another_address(job)
             return loop | {"next": DELIVER}
         if wait := self._shut():
             return loop | {"next": WAIT, "wait_seconds": wait}
@@ -70,10 +71,12 @@ class Polling:
                 return self._end(loop, job, State.FAILED, reason)
             case Gone() if age > EARLY:
                 return self._from_history(loop, job, age)
-            case Unanswered(reason, wait, stale_key):
+            case Unanswered(reason, wait, status):
                 logger.warning("no usable answer", job_id=job["id"], reason=reason)
-                if stale_key:
+                if status in (401, 403):
                     self._refresh_key()
+                elif status == 429:
+                    self._gate.pause(wait)
                 return loop | {"next": WAIT, "wait_seconds": wait}
             case progress:
                 queued = isinstance(progress, Running) and progress.queued
@@ -102,8 +105,17 @@ class Polling:
         cost, took = figures.get("cost"), figures.get("total_time")
         if self._jobs.advance(job, State.DELIVERING, result_url=url, cost_usd=cost, total_time=took, reason=None) is None:
             return loop | LOOK_AGAIN
+        self._gate.release(job["id"], cost)
         self._answers.tell(job["id"])
         return loop | {"next": DELIVER}
+
+    def _look_for_another_address(self, job: Row) -> None:
+        """The file could not be had where it was said to be: the history may know better."""
+        if not job.get("delivery_tries") or self._shut():
+            return
+        found = read_history(self._segmind.history(job["request_id"]))
+        if isinstance(found, Found) and found.url != job["result_url"]:
+            self._jobs.note(job, result_url=found.url)
 
     def _end(self, loop: Loop, job: Row, state: State, reason: str) -> Loop:
         ended = self._jobs.advance(job, state, reason=reason)
@@ -119,5 +131,5 @@ class Polling:
 
     def _shut(self) -> int:
         """Take one request of the budget; the seconds to wait when there is none."""
-        shut = self._jobs.at_gate(lambda gate: gate.ask(self._limits, self._clock()))
+        shut = self._gate.ask()
         return shut.wait if shut else 0

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-_NUMBERS = {"requests_per_minute": int, "max_clip_seconds": float}
+_NUMBERS = {"requests_per_minute": int, "daily_budget_usd": float, "max_clip_seconds": float}
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Settings:
     segmind_base_url: str = ""
     segmind_history_url: str = ""
     requests_per_minute: int = 50
+    daily_budget_usd: float = 25
     max_clip_seconds: float = 30
 
     @classmethod

@@ -1,26 +1,26 @@
 """The end of a job, wherever it was reached: answer, event, lease, next job."""
 
 from collections.abc import Callable
+from typing import Any
 
 from .adapters.jobs import JobsTable, Row
 from .adapters.messages import DropQueue, EventBus
 from .answers import Answers
+from .gatekeeper import Gatekeeper
 from .observability import count, logger
 from .rules import answer
-from .rules.gate import Limits
-from .rules.states import ENDED, State
+from .rules.states import ENDED, PAID, State
 
+Clock = Callable[[], float]
 NEXT_AT_ONCE = 10  # held jobs that one free slot's message may wake at most
 
 
 class Settlement:
     """Writes outcomes where people and programs look, and lets the next jobs go."""
 
-    def __init__(
-        self, jobs: JobsTable, answers: Answers, events: EventBus, queue: DropQueue, limits: Limits, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, jobs: JobsTable, answers: Answers, events: EventBus, queue: DropQueue, gate: Gatekeeper, clock: Clock) -> None:
         self._jobs, self._answers, self._events, self._queue = jobs, answers, events, queue
-        self._limits, self._clock = limits, clock
+        self._gate, self._clock = gate, clock
 
     def settle(self, job_id: str) -> None:
         """Settle a job that has ended, once; one that has not is left to `sweep`, which looks at it at once."""
@@ -32,17 +32,20 @@ class Settlement:
             self._jobs.note(job, at=int(self._clock()))
             return
         self._answers.tell(job_id)
-        self._events.put(f"Retake {job['state'].capitalize()}", answer.of_job(job))
-        if self._jobs.at_gate(lambda gate: gate.release(job_id, self._clock())):
+        if not self._gate.release(job_id, job.get("cost_usd") if State(job["state"]) in PAID else 0):
             return
+        self.announce(str(job["state"]).capitalize(), answer.of_job(job))
         self._count(job)
         self._jobs.note(job, queue=None, at=None)
         self.let_next_go()
 
+    def announce(self, what: str, detail: dict[str, Any]) -> None:
+        """Put one event for people and programs."""
+        self._events.put(f"Retake {what}", detail)
+
     def let_next_go(self) -> None:
-        """Wake as many held jobs as there are free leases, oldest first."""
-        gate, _ = self._jobs.gate()
-        if free := min(gate.free(self._limits, self._clock()), NEXT_AT_ONCE):
+        """Wake as many held jobs as the gate would let through, oldest first."""
+        if free := min(self._gate.free(), NEXT_AT_ONCE):
             for job in self._jobs.held(free):
                 self._queue.go_on(job["id"])
 

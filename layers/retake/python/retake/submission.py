@@ -2,21 +2,24 @@
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from .adapters.jobs import HELD, JobsTable, Row
 from .adapters.messages import Runs
 from .adapters.segmind import Segmind
 from .adapters.storage import InputBucket, LinkSigner
 from .answers import Answers
+from .gatekeeper import Gatekeeper
 from .observability import logger
 from .rules.contract import Accepted, Rejected, Unknown, Withheld, read_submit
 from .rules.drop import File
-from .rules.gate import Limits, Shut
+from .rules.gate import Shut
 from .rules.planner import Plan
 from .rules.refusal import Refusal
-from .rules.states import ENDED, READY, State, before
+from .rules.states import ENDED, READY, Held, State
 from .settlement import Settlement
 
+LOOK_SECONDS = 60  # until the history is asked for a lost answer
 POST_SECONDS = 60  # the longest that a submit may be under way before its answer counts as lost
 RUN_SECONDS = 300  # after which `sweep` makes sure that the wait-loop runs
 
@@ -33,26 +36,31 @@ class Submission:
         segmind: Segmind,
         signer: LinkSigner,
         runs: Runs,
-        limits: Limits,
+        gate: Gatekeeper,
         clock: Callable[[], float],
         random: Callable[[], float],
     ) -> None:
         self._bucket, self._jobs, self._answers, self._settlement = bucket, jobs, answers, settlement
-        self._segmind, self._signer, self._runs, self._limits = segmind, signer, runs, limits
+        self._segmind, self._signer, self._runs, self._gate = segmind, signer, runs, gate
         self._clock, self._random = clock, random
 
     def submit(self, job_id: str) -> None:
         """Submit one job, or hold it with the reason."""
         job = self._jobs.job(job_id)
-        if job is None or State(job["state"]) not in READY:
+        if job is None or not _is_ready(job):
             return
-        now = self._clock()
-        if shut := self._jobs.at_gate(lambda gate: gate.admit(job_id, self._limits, now)):
+        if job["state"] == State.CLAIMED and self._jobs.held(1):
+            self._hold(job, Shut(Held.CAPACITY, "others were dropped before it"))
+            self._settlement.let_next_go()
+            return
+        if shut := self._gate.admit(job_id):
             self._hold(job, shut)
             return
         body = self._body(job)
         request = body if isinstance(body, Refusal) else self._segmind.new_submit(body)
-        submitting = self._jobs.advance(job, State.SUBMITTING, within=POST_SECONDS, held=None, reason=None)
+        sent = None if isinstance(body, Refusal) else urlsplit(body["video_url"]).path
+        changes: Row = {"held": None, "reason": None, "video_path": sent, "absent": None, "resubmitted": job.get("absent")}
+        submitting = self._jobs.advance(job, State.SUBMITTING, within=POST_SECONDS, **changes)
         if submitting is None:
             self._too_late(job_id)
             return
@@ -65,10 +73,11 @@ class Submission:
                 self._jobs.advance(submitting, State.REFUSED, reason=reason)
                 self._settlement.settle(job_id)
             case Withheld(held, reason, wait):
-                self._release(job_id)
-                self._hold(submitting, Shut(held, reason, wait))
+                self._gate.release(job_id, cost_usd=0)
+                self._gate.pause(wait) if held is Held.RATE else self._keep_back(held, reason)
+                self._hold(submitting, Shut(held, reason))
             case Unknown(reason):
-                self._jobs.advance(submitting, State.SUBMIT_UNKNOWN, reason=reason)
+                self._jobs.advance(submitting, State.SUBMIT_UNKNOWN, within=LOOK_SECONDS, reason=reason)
                 self._answers.tell(job_id)
 
     def _body(self, job: Row) -> dict[str, Any] | Refusal:
@@ -83,18 +92,26 @@ class Submission:
         return body
 
     def _follow(self, job: Row, request_id: str) -> None:
-        paid = {"request_id": request_id, "submitted_at": int(self._clock())}
-        while self._jobs.advance(job, State.RENDERING, within=RUN_SECONDS, **paid) is None:
-            now = self._jobs.job(job["id"])
-            if now is None or State(now["state"]) not in before(State.RENDERING):
-                logger.error("a paid request has found its job elsewhere", job_id=job["id"], request_id=request_id)
-                return
-            job = now
+        paid: Row = {"request_id": request_id, "submitted_at": int(self._clock())}
+        if self._jobs.advance(job, State.RENDERING, within=RUN_SECONDS, insist=True, **paid) is None:
+            logger.error("a paid request has found its job elsewhere", job_id=job["id"], request_id=request_id)
+            return
+        self._jobs.remember_request(job, request_id)
         self._answers.tell(job["id"])
         plan = Plan().jittered(self._random())
         self._runs.start(job["id"], job["run"], plan.as_input(), plan.wait(0))
+        if self._gate.lift():
+            self._settlement.announce("Resumed", {"message": "Segmind takes requests again; held jobs go on."})
+
+    def _keep_back(self, held: Held, reason: str) -> None:
+        if self._gate.keep_back(held, reason):
+            self._settlement.announce("Held", {"held": held, "message": reason})
 
     def _hold(self, job: Row, shut: Shut) -> None:
+        if shut.held is Held.BUDGET and self._gate.park():
+            self._settlement.announce("Held", {"held": shut.held, "message": shut.reason})
+        if job["state"] == State.SUBMIT_UNKNOWN:
+            return
         since = job.get("held_since", int(self._clock()))
         why = {"held": shut.held, "reason": shut.reason, "held_since": since}
         if job["state"] != State.HELD:
@@ -108,7 +125,9 @@ class Submission:
         """Another function has the job; the lease is its own, unless the job has ended."""
         job = self._jobs.job(job_id)
         if job is None or State(job["state"]) in ENDED:
-            self._release(job_id)
+            self._gate.release(job_id)
 
-    def _release(self, job_id: str) -> None:
-        self._jobs.at_gate(lambda gate: gate.release(job_id, self._clock()))
+
+def _is_ready(job: Row) -> bool:
+    """Tell whether a job may be sent: it never was, or its request is known to be absent."""
+    return State(job["state"]) in READY or (job["state"] == State.SUBMIT_UNKNOWN and bool(job.get("absent")))

@@ -6,6 +6,7 @@ from .adapters.jobs import JobsTable, Row
 from .adapters.messages import DropQueue, Runs
 from .answers import Answers
 from .observability import logger
+from .recovery import Recovery
 from .rules.planner import Plan
 from .rules.states import ENDED, State
 from .settlement import Settlement
@@ -18,10 +19,17 @@ class Sweeping:
     """Looks after every row whose time has come; each step may be repeated, by two sweeps at once, too."""
 
     def __init__(
-        self, jobs: JobsTable, answers: Answers, settlement: Settlement, queue: DropQueue, runs: Runs, clock: Callable[[], float]
+        self,
+        jobs: JobsTable,
+        answers: Answers,
+        settlement: Settlement,
+        queue: DropQueue,
+        runs: Runs,
+        recovery: Recovery,
+        clock: Callable[[], float],
     ) -> None:
         self._jobs, self._answers, self._settlement = jobs, answers, settlement
-        self._queue, self._runs, self._clock = queue, runs, clock
+        self._queue, self._runs, self._recovery, self._clock = queue, runs, recovery, clock
 
     def sweep(self) -> int:
         """Move on what is due, and let held jobs go; tells how many rows were due."""
@@ -47,8 +55,10 @@ class Sweeping:
                 self._queue.go_on(job["id"])
             case State.SUBMITTING:
                 reason = "the function ended before Segmind's answer was recorded"
-                if self._jobs.advance(job, State.SUBMIT_UNKNOWN, reason=reason):
+                if self._jobs.advance(job, State.SUBMIT_UNKNOWN, within=0, reason=reason):
                     self._answers.tell(job["id"])
+            case State.SUBMIT_UNKNOWN:
+                self._recovery.look(job)
             case State.RENDERING | State.DELIVERING:
                 self._follow(job, later)
             case _ if state in ENDED:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from ..rules.drop import Drop
-from ..rules.gate import Gate, Shut
+from ..rules.gate import Gate, Hold, Shut
 from ..rules.states import Held, State, before
 
 QUEUE_INDEX = "queue"
 DUE, HELD = "due", "held"  # the two partitions of that index
 STEP = 120  # seconds that the next step of a job may take before it is looked after
+GATE_TRIES = 30
 Row = dict[str, Any]
 
 
@@ -54,17 +56,20 @@ class JobsTable:
             return None
         return row
 
-    def advance(self, job: Row, to: State, within: float = STEP, **fields: Any) -> Row | None:
+    def advance(self, job: Row, to: State, within: float = STEP, insist: bool = False, **fields: Any) -> Row | None:
         """Move a job forward, if nobody has touched it since `job` was read and it stands where it may.
 
-        Parameters: `within`, the seconds after which the row is to be looked after if nothing more happens; `fields`, what else is
-        set, `None` removes.
+        Parameters: `within`, the seconds after which the row is to be looked after if nothing more happens; `insist`, whether to go on
+        when the row was touched but still is about the same request; `fields`, what else is set, `None` removes.
         Returns the new row; `None` when somebody else was faster, or the state may not follow.
         """
-        if State(job["state"]) not in before(to):
-            return None
         sets = {"state": to, "queue": DUE, "at": int(self._clock() + within)} | fields
-        return self._update(job, sets, stamp=to)
+        now: Row | None = job
+        while now and State(now["state"]) in before(to) and now.get("request_id") == job.get("request_id"):
+            if (moved := self._update(now, sets, stamp=to)) or not insist:
+                return moved
+            now = self.job(job["id"])
+        return None
 
     def note(self, job: Row, **fields: Any) -> Row | None:
         """Set fields of a job that nobody has touched since `job` was read; its state stays. `None` when somebody has."""
@@ -104,6 +109,10 @@ class JobsTable:
         unless_newer = "attribute_not_exists(dropped_at) OR dropped_at <= :at"
         return self._change_place(bucket, key, f"{sets} REMOVE waits, since, told, #q, #t", unless_newer, values)
 
+    def remember_request(self, job: Row, request_id: str) -> None:
+        """Keep at a place which of Segmind's requests are its jobs', so none is taken for a lost one."""
+        self._change_place(job["bucket"], job["key"], "ADD requests :ids", "attribute_exists(#k)", {":ids": {request_id}})
+
     def names_frame(self, bucket: str, frame_key: str, video_key: str) -> None:
         """Remember that a clip's sidecar names a first frame; its arrival then brings the clip back."""
         self._table.put_item(Item={"pk": f"frame#{bucket}/{frame_key}", "sk": video_key})
@@ -111,7 +120,8 @@ class JobsTable:
     def clips_of_frame(self, bucket: str, frame_key: str) -> list[str]:
         """Give the keys of the clips whose sidecars name a first frame."""
         named = {":pk": f"frame#{bucket}/{frame_key}"}
-        return [row["sk"] for row in self._query(KeyConditionExpression="pk = :pk", ExpressionAttributeValues=named)]
+        rows = self._query(KeyConditionExpression="pk = :pk", ExpressionAttributeValues=named, ConsistentRead=True)
+        return [row["sk"] for row in rows]
 
     def due(self, now: float, most: int) -> list[Row]:
         """List rows that nobody has looked after in time, longest first."""
@@ -124,28 +134,30 @@ class JobsTable:
     def gate(self) -> tuple[Gate, int]:
         """Read the gate and its version."""
         row = self._get("gate") or {}
+        hold = row.get("hold")
+        known = {name: row[name] for name in ("leases", "paused_until", "day", "spent_usd", "parked") if name in row}
         requests = {int(second): count for second, count in row.get("requests", {}).items()}
-        return Gate(row.get("leases", {}), requests), row.get("v", 0)
+        return Gate(**known, requests=requests, hold=Hold(**hold | {"held": Held(hold["held"])}) if hold else None), row.get("v", 0)
 
-    def at_gate(self, step: Callable[[Gate], Gate | Shut]) -> Shut | None:
+    def at_gate(self, step: Callable[[Gate], Gate | Shut]) -> Shut | bool:
         """Change the gate in one conditional write, again on what is there now if somebody else was faster.
 
-        Returns `None` when the step was taken, or why the gate is shut.
+        Returns why the gate is shut, or whether this call has changed it.
         """
-        for _ in range(20):
+        for _ in range(GATE_TRIES):
             gate, version = self.gate()
             after = step(gate)
             if isinstance(after, Shut):
                 return after
             if after == gate:
-                return None
-            row = {"pk": "gate", "sk": "gate", "v": version + 1, "leases": after.leases}
+                return False
+            row = {"pk": "gate", "sk": "gate", "v": version + 1} | asdict(after)
             row["requests"] = {str(second): count for second, count in after.requests.items()}
             try:
                 self._table.put_item(
-                    Item=row, ConditionExpression="attribute_not_exists(pk) OR v = :v", ExpressionAttributeValues={":v": version}
+                    Item=_storable(row), ConditionExpression="attribute_not_exists(pk) OR v = :v", ExpressionAttributeValues={":v": version}
                 )
-                return None
+                return True
             except ClientError as error:
                 _lost_race(error)
         return Shut(Held.RATE, "too many others are at the gate", 2)

@@ -3,8 +3,9 @@
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlencode, urljoin
 
 import httpcore
 import httpx
@@ -13,6 +14,7 @@ from ..rules.addresses import may_connect, may_fetch
 from ..rules.contract import Answer
 
 MODEL = "modify-video"
+PAGE_ROWS = 100
 MAX_ANSWER_BYTES = 1_000_000
 MAX_RESULT_BYTES = 2_000_000_000
 _TIMEOUT = httpx.Timeout(20, connect=5)
@@ -44,6 +46,11 @@ class Segmind:
         """Ask for the result of a completed request."""
         return self._get(f"{self._base}/v2/requests/{request_id}")
 
+    def history_page(self, page: int, from_date: str, to_date: str) -> Answer:
+        """List the account's requests of some days (YYYY-MM-DD), newest first, 100 a page; `page` from 1."""
+        asked = {"page": page, "per_page": PAGE_ROWS, "from_date": from_date, "to_date": to_date, "model_name": MODEL}
+        return self._get(f"{self._history}/request-history?{urlencode(asked | {'sort_order': 'desc'})}")
+
     def history(self, request_id: str) -> Answer:
         """Ask the account's history for one request; it answers at any age."""
         return self._get(f"{self._history}/request-history/{request_id}")
@@ -56,7 +63,7 @@ class Segmind:
                 return Answer(response.status_code, _limited(response.iter_bytes()), dict(response.headers))
             finally:
                 response.close()
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as error:
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
             return Answer(0, f"{type(error).__name__} at {request.url.host}", sent=False)
         except httpx.HTTPError as error:
             return Answer(0, f"{type(error).__name__} while waiting for {request.url.host}")
@@ -106,15 +113,15 @@ class ResultFiles:
     def _get(self, url: str, headers: dict[str, str]) -> httpx.Response:
         for _ in range(_REDIRECTS + 1):
             if not may_fetch(url, self._base_url):
-                raise ResultUnavailable(f"the result's address is not https: {url[:200]}")
+                raise ResultUnavailable(f"the result's address is none that may be fetched: {url[:200]!r}")
             try:
                 response = self._http.send(self._http.build_request("GET", url, headers=headers), stream=True)
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
-                raise ResultUnavailable(f"{type(error).__name__} at {urlsplit(url).netloc}: {error}") from error
-            if not response.has_redirect_location:
-                return response
-            response.close()
-            url = urljoin(url, response.headers["location"])
+                if not response.has_redirect_location:
+                    return response
+                response.close()
+                url = urljoin(url, response.headers["location"])
+            except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+                raise ResultUnavailable(f"{type(error).__name__} at {url[:200]!r}: {error}") from error
         raise ResultUnavailable(f"more than {_REDIRECTS} redirects")
 
 
@@ -187,7 +194,9 @@ class ResultStream:
         if self._resumes > _RESUMES:
             raise ResultUnavailable(f"the download broke {self._resumes} times, at byte {self.at}: {error}") from error
         response = self._open({"Range": f"bytes={self.at}-"} | ({"If-Range": self._etag} if self._etag.startswith('"') else {}))
-        if response.status_code != 206 or not response.headers.get("content-range", "").startswith(f"bytes {self.at}-"):
+        told = response.headers.get("content-range", "")
+        whole = self.length is None or told.endswith((f"/{self.length}", "/*"))
+        if response.status_code != 206 or not told.startswith(f"bytes {self.at}-") or not whole:
             response.close()
             raise ResultUnavailable(f"the download broke at byte {self.at} and cannot go on by range") from error
 
@@ -211,4 +220,7 @@ class _CheckedConnections(httpcore.SyncBackend):
         addresses = [str(info[4][0]) for info in found]
         if not addresses or not all(may_connect(address, self._base_url) for address in addresses):
             raise httpcore.ConnectError(f"{host} is not a public address")
-        return super().connect_tcp(addresses[0], port, *args, **options)
+        for address in addresses[:-1]:
+            with suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
+                return super().connect_tcp(address, port, *args, **options)
+        return super().connect_tcp(addresses[-1], port, *args, **options)

@@ -37,8 +37,11 @@ def check(read_at: ReadAt, size: int, max_seconds: float) -> Clip | Refusal:
     if size > MAX_BYTES:
         megabytes = f"{size / 1e6:.1f} MB"
         return Refusal(f"the video has {megabytes}; Segmind takes at most 100 MB", "cut or re-encode it below 100 MB")
-    if read_at(0, 12)[4:8] != b"ftyp":
+    start = read_at(0, 12)
+    if start[4:8] != b"ftyp":
         return Refusal("the video is not an MP4 by its content (no ftyp box at its start)", _CURE)
+    if start[8:12] == b"qt  ":
+        return Refusal("the video is a QuickTime film (.mov), whatever its name says", _CURE)
     try:
         seconds, has_video = _walk(read_at, size)
     except _Broken as broken:
@@ -81,7 +84,9 @@ def _walk(read_at: ReadAt, size: int) -> tuple[float, bool]:
         elif kind == b"mehd":
             whole = int.from_bytes(payload[4 : 12 if payload[:1] == b"\x01" else 8]) / timescale
     # The other boxes of a fragmented film tell the length of its first part only.
-    return whole if fragmented else max(claims), has_video
+    for _ in _boxes(read_at, moov[1], size, budget):
+        pass  # the media must be there to its end
+    return max(whole, *claims) if whole or not fragmented else 0.0, has_video
 
 
 def _descend(read_at: ReadAt, start: int, end: int, budget: Iterator[int]) -> Iterator[tuple[bytes, int, int]]:

@@ -3,14 +3,19 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from math import ceil
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from .states import Held
 
 EARLY = 60  # seconds after the submit in which "not found" can be a replica that has not caught up
 RECORD_LIFE = 3600  # seconds from the submit that Segmind keeps a request's record
 FILE_LIFE = 7 * 86400  # seconds that it keeps the result file
-_MONEY = ("credit", "balance", "spend", "insufficient", "quota", "billing", "budget", "payment")
+_MONEY = ("credit", "balance", "spend", "insufficient", "quota", "billing", "budget", "payment", "fund", "top up", "recharge")
+_VALUE = ("invalid", "must", "value", "unsupported", "not allowed", "not acceptable", "content-type", "field", "required", "format")
 _TEXT_LIMIT = 500
 
 
@@ -36,10 +41,9 @@ class Answer:
     def words(self) -> str:
         """What the body says to a person, in at most 500 characters."""
         body = self.body
-        for name in ("error_description", "error", "detail", "message"):
-            if said := body.get(name):
-                return _plain(said)[:_TEXT_LIMIT]
-        return " ".join(self.text.split())[:_TEXT_LIMIT] or f"HTTP {self.status} without a body"
+        said = next((body[name] for name in ("error_description", "error", "detail", "message") if body.get(name)), None)
+        text = _plain(said) if said else " ".join(self.text.split())
+        return text[:_TEXT_LIMIT].encode(errors="replace").decode() or f"HTTP {self.status} without a body"
 
 
 @dataclass(frozen=True)
@@ -108,11 +112,11 @@ class Gone:
 
 @dataclass(frozen=True)
 class Unanswered:
-    """No usable answer this time: ask again after `wait` seconds. `stale_key` when the key was not accepted."""
+    """No usable answer this time: ask again after `wait` seconds; `status` is the HTTP status, 0 when there was none."""
 
     reason: str
     wait: int
-    stale_key: bool = False
+    status: int
 
 
 Submitted = Accepted | Rejected | Withheld | Unknown
@@ -133,7 +137,7 @@ def read_submit(answer: Answer) -> Submitted:
         return Withheld(Held.RATE, f"Segmind's rate limit: {words}", retry_after(answer))
     if status in (401, 403, 404, 410):
         return Withheld(Held.KEY, f"Segmind refused the account (HTTP {status}): {words}")
-    if status == 402 or (status == 406 and any(word in words.lower() for word in _MONEY)):
+    if status == 402 or (status == 406 and (_says(words, _MONEY) or not _says(words, _VALUE))):
         return Withheld(Held.CREDITS, f"Segmind's credits are used up (HTTP {status}): {words}")
     if status in (400, 406, 413, 415, 422):
         return Rejected(f"Segmind refused the request (HTTP {status}): {words}")
@@ -145,7 +149,8 @@ def read_submit(answer: Answer) -> Submitted:
 def read_status(answer: Answer) -> Progress:
     """Say where a request stands: by `status` in the body first, by the HTTP code second."""
     body = answer.body
-    match str(body.get("status", "")).upper():
+    status = body.get("status")
+    match status.upper() if isinstance(status, str) else "":
         case "COMPLETED":
             return Completed(_metrics(body))
         case "FAILED":
@@ -158,9 +163,7 @@ def read_status(answer: Answer) -> Progress:
         return Failed(answer.words)
     if answer.status in (404, 410) and body:
         return Gone()
-    if 400 <= answer.status < 500 and answer.status != 429:
-        return Unanswered(f"HTTP {answer.status}: {answer.words}", 30, stale_key=answer.status in (401, 403))
-    return Unanswered(f"HTTP {answer.status}: {answer.words}", retry_after(answer) if answer.status == 429 else 15)
+    return Unanswered(f"HTTP {answer.status}: {answer.words}", retry_after(answer) if answer.status == 429 else 15, answer.status)
 
 
 def read_result(answer: Answer) -> Found | None:
@@ -177,9 +180,27 @@ def read_history(answer: Answer) -> Found | Failed | None:
 
 
 def retry_after(answer: Answer, otherwise: int = 20) -> int:
-    """Give the seconds that a 429 asks to wait, between 1 and 120, if it says so in whole seconds."""
+    """Give the seconds, 1 to 120, that a 429 asks to wait; `otherwise` when its headers do not say, or not in a form that is known."""
     told = answer.headers.get("retry-after", "").strip()
-    return min(120, max(1, int(told))) if told.isdecimal() and len(told) < 9 else otherwise
+    seconds = float(told) if told.isdecimal() and len(told) < 9 else None
+    if seconds is None:
+        reset, now = _moment(answer.headers.get("x-rate-limit-reset-at-utc", "")), _moment(answer.headers.get("date", ""))
+        seconds = reset - now if reset and now else otherwise
+    return ceil(min(120, max(1, seconds)))
+
+
+def _moment(text: str) -> float | None:
+    """Read a time given in seconds since the epoch, as ISO 8601 or as an HTTP date; UTC unless it says otherwise."""
+    text = text.strip()
+    if text.replace(".", "", 1).isdecimal() and len(text) < 20:
+        return float(text) / (1000 if float(text) > 1e11 else 1)
+    for read in (datetime.fromisoformat, parsedate_to_datetime):
+        try:
+            moment = read(text)
+        except ValueError:
+            continue
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return None
 
 
 def _urls(value: Any, depth: int = 0) -> Iterator[str]:
@@ -201,25 +222,67 @@ def _urls(value: Any, depth: int = 0) -> Iterator[str]:
             yield from _urls(value.get(name), depth + 1)
 
 
+def read_history_list(answer: Answer) -> list[Mapping[str, Any]] | None:
+    """Give the rows of a page of the history: the first list in the answer, whatever its key; `None` when there is none."""
+    if answer.status != 200:
+        return None
+    try:
+        page = json.loads(answer.text)
+    except (ValueError, RecursionError):
+        return None
+    values = page.values() if isinstance(page, dict) else [page]
+    lists = [value for value in values if isinstance(value, list)]
+    return [row for row in lists[0] if isinstance(row, dict)] if lists else None
+
+
+def is_ours(row: Mapping[str, Any], video_path: str, note: Mapping[Any, Any]) -> bool:
+    """Tell whether a row of the history is a request for this very input: by the path of its address, since signatures differ.
+
+    Parameters: `video_path`, the path as it was sent; `note`, the other fields as they were sent.
+    """
+    body = row.get("request_body")
+    if isinstance(body, str):
+        try:
+            body = json.loads(body)
+        except (ValueError, RecursionError):
+            return False
+    if not isinstance(body, dict) or not isinstance(row.get("request_id"), str) or not _is_id(row["request_id"]):
+        return False
+    same = all(body.get(name, value) == value for name, value in note.items())
+    return same and _path(body.get("video_url")) == unquote(video_path)
+
+
+def _path(url: Any) -> str:
+    try:
+        return unquote(urlsplit(url).path) if isinstance(url, str) else ""
+    except ValueError:
+        return ""
+
+
 def _find(body: Mapping[str, Any], places: tuple[str, ...]) -> Found | None:
-    url = next((url for place in places for url in _urls(body.get(place))), None)
-    return Found(url, _metrics(body)) if url else None
+    urls = [url for place in places for url in _urls(body.get(place))]
+    videos = [url for url in urls if _path(url).lower().endswith(".mp4")]
+    return Found((videos or urls)[0], _metrics(body)) if urls else None
 
 
 def _metrics(body: Mapping[str, Any]) -> Mapping[str, Any]:
     """Keep the figures that are any: a paid result must not hang on a number that cannot be stored."""
     metrics = body.get("metrics")
     figures = metrics.items() if isinstance(metrics, dict) else ()
-    return {name: round(float(value), 6) for name, value in figures if isinstance(value, int | float) and 0 <= value < 1e9}
+    return {name: round(float(value), 6) for name, value in figures if type(value) in (int, float) and 0 <= value < 1e9}
+
+
+def _says(words: str, any_of: tuple[str, ...]) -> bool:
+    return any(word in words.lower() for word in any_of)
 
 
 def _plain(said: Any) -> str:
     if isinstance(said, list):
-        return "; ".join(_plain(item) for item in said[:10])
+        return "; ".join(_plain(item) if isinstance(item, dict) else str(item)[:_TEXT_LIMIT] for item in said[:10])
     if isinstance(said, dict):
         loc = said.get("loc")
         where = ".".join(str(part) for part in loc) + ": " if isinstance(loc, list) else ""
-        return where + str(said.get("msg") or said.get("message") or said)
+        return where + str(said.get("msg") or said.get("message") or list(said.items())[:3])[:_TEXT_LIMIT]
     return str(said)
 
 

@@ -1,25 +1,31 @@
 """The gate: may a job be submitted, may a request be made, now?
 
 One small state decides for all jobs. Leases bound what is under way at Segmind, so that nothing queues there longer than its record
-lives; the request log bounds how often Segmind is asked. No counters: a lease that is not given back expires, and the log forgets.
+lives; the request log bounds how often Segmind is asked; a hold keeps everything back while the account is in trouble; the day's ledger
+parks what the budget does not cover. Nothing leaks when a function dies: a lease that is not given back expires, the log forgets, and the
+ledger changes only together with a lease.
 """
 
 from dataclasses import dataclass, field, replace
-from math import ceil
+from datetime import UTC, datetime
+from math import ceil, inf
 
 from .planner import Plan
 from .states import Held
 
 WINDOW = 62  # seconds that `RequestsPerMinute` is counted over: a minute, and what a request may be late on its way
 LEASE = 3600  # seconds; the life of a record at Segmind
+PRICE = 0.60  # USD; Segmind's published mean, booked until the real cost is known
+FIRST_PROBE, LONGEST_PROBE = 60, 900  # seconds between two tries whether a hold is over
 RENDER_SECONDS = 164.0  # Segmind's published mean for this model
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the account allows: `requests_per_minute`, submits and polls together."""
+    """What the account allows: `requests_per_minute`, submits and polls together, and `daily_budget_usd`."""
 
     requests_per_minute: int
+    daily_budget_usd: float = inf
 
     @property
     def in_flight(self) -> int:
@@ -35,39 +41,99 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Hold:
+    """Everything is kept back; at the second `probe_at` one job may try whether it is over, the next one `wait` seconds later."""
+
+    held: Held
+    reason: str
+    probe_at: int
+    wait: int = FIRST_PROBE
+
+
+@dataclass(frozen=True)
 class Gate:
-    """The gate's state: `leases` maps a job to the second its lease ends, `requests` a second to the requests made in it."""
+    """The gate's state.
+
+    `leases` maps a job to the second its lease ends, `requests` a second to the requests made in it; until the second `paused_until`
+    nothing is asked; `hold` is the account's trouble, if there is one; `spent_usd` is what was booked on `day`; `parked` is the last day on
+    which the budget was reached.
+    """
 
     leases: dict[str, int] = field(default_factory=dict)
     requests: dict[int, int] = field(default_factory=dict)
+    paused_until: int = 0
+    hold: Hold | None = None
+    day: str = ""
+    spent_usd: float = 0.0
+    parked: str = ""
 
     def admit(self, job: str, limits: Limits, now: float) -> "Gate | Shut":
-        """Let one job be submitted: take its lease and one request, or tell why not."""
-        if len(self._running(now).keys() | {job}) > limits.in_flight:
-            return Shut(Held.CAPACITY, "as many clips are rendering as the request limit can follow", 60)
+        """Let one job be submitted: take its lease, book its price, take one request; or tell why not."""
+        if self.hold and now < self.hold.probe_at:
+            return Shut(self.hold.held, self.hold.reason)
+        running = self._running(now)
+        if job not in running and len(running) >= limits.in_flight:
+            return Shut(Held.CAPACITY, "as many clips are rendering as the request limit can follow")
+        if job not in running and self._spent(now) + PRICE > limits.daily_budget_usd:
+            budget = f"the day's budget of {limits.daily_budget_usd:g} USD is used up"
+            reason = f"{budget}; goes on at midnight UTC, or when it is raised"
+            return Shut(Held.BUDGET, reason)
         asked = self.ask(limits, now)
         if isinstance(asked, Shut):
             return asked
-        return replace(asked, leases=self._running(now) | {job: ceil(now) + LEASE})
+        spent = self._spent(now) + (PRICE if job not in running else 0)
+        hold = self.hold and replace(self.hold, probe_at=ceil(now) + self.hold.wait, wait=min(LONGEST_PROBE, 2 * self.hold.wait))
+        return replace(asked, leases=running | {job: ceil(now) + LEASE}, hold=hold, day=_day(now), spent_usd=round(spent, 6))
 
     def ask(self, limits: Limits, now: float) -> "Gate | Shut":
         """Let one request be made, or tell how long to wait."""
+        if now < self.paused_until:
+            return Shut(Held.RATE, "Segmind asked for a pause", ceil(self.paused_until - now))
         recent = {second: count for second, count in self.requests.items() if second > now - WINDOW}
         if sum(recent.values()) >= limits.requests_per_minute:
             wait = ceil(min(recent) + WINDOW - now)
             return Shut(Held.RATE, f"{limits.requests_per_minute} requests a minute are used up", max(1, wait))
         return replace(self, requests=recent | {int(now): recent.get(int(now), 0) + 1})
 
-    def release(self, job: str, now: float) -> "Gate":
-        """Give a lease back; giving back what is gone changes nothing."""
-        return replace(self, leases={lease: end for lease, end in self._running(now).items() if lease != job})
+    def release(self, job: str, now: float, cost_usd: float | None = None) -> "Gate":
+        """Give a lease back, and correct the ledger by the real cost (`None`: unknown); giving back what is gone changes nothing."""
+        end = self.leases.get(job)
+        spent = self._spent(now)
+        if end is not None and cost_usd is not None and _day(end - LEASE) == _day(now):
+            spent = max(0.0, spent - PRICE + cost_usd)
+        left = {lease: until for lease, until in self._running(now).items() if lease != job}
+        return replace(self, leases=left, day=_day(now), spent_usd=round(spent, 6))
+
+    def keep_back(self, held: Held, reason: str, now: float) -> "Gate":
+        """Put a hold in force; one for the same reason goes on as it is."""
+        if self.hold and self.hold.held is held:
+            return self
+        return replace(self, hold=Hold(held, reason, ceil(now) + FIRST_PROBE))
+
+    def lift(self) -> "Gate":
+        """End the hold: a submit was accepted."""
+        return replace(self, hold=None)
+
+    def pause(self, seconds: int, now: float) -> "Gate":
+        """Ask nothing for some seconds: Segmind said that it was too much."""
+        return replace(self, paused_until=max(self.paused_until, ceil(now) + seconds))
+
+    def park(self, now: float) -> "Gate":
+        """Note that the day's budget was reached."""
+        return replace(self, parked=_day(now))
 
     def free(self, limits: Limits, now: float) -> int:
-        """Count the leases that are free."""
-        return max(0, limits.in_flight - len(self._running(now)))
+        """Count the jobs that could be let through now."""
+        if self.hold:
+            return int(now >= self.hold.probe_at)
+        covered = min(1e6, (limits.daily_budget_usd - self._spent(now)) / PRICE + 1e-6)
+        return max(0, min(limits.in_flight - len(self._running(now)), int(covered)))
 
     def _running(self, now: float) -> dict[str, int]:
         return {job: end for job, end in self.leases.items() if end > now}
+
+    def _spent(self, now: float) -> float:
+        return self.spent_usd if self.day == _day(now) else 0.0
 
 
 @dataclass(frozen=True)
@@ -76,4 +142,8 @@ class Shut:
 
     held: Held
     reason: str
-    wait: int
+    wait: int = 60
+
+
+def _day(now: float) -> str:
+    return datetime.fromtimestamp(now, UTC).date().isoformat()
