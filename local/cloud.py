@@ -35,7 +35,8 @@ class Wanted:
     Parameters: `segmind_url` and `history_url`, another server that speaks Segmind's contract (empty: our simulator);
     `key`, the API key it takes; `wait_scale`, the factor on every wait of the state machine; `auth`, whether roles are enforced;
     `port`, 0 for a free one; `requests_per_minute`, in the pipeline's own, scaled minutes; `daily_budget_usd`;
-    `parameters`, further parameters of the stack; `simulator`, further options of the simulator.
+    `parameters`, further parameters of the stack; `simulator`, further options of the simulator;
+    `environment`, further variables of MiniStack and so of every function, for tests that break them.
     """
 
     segmind_url: str = ""
@@ -48,6 +49,7 @@ class Wanted:
     daily_budget_usd: float = 1000
     parameters: Mapping[str, str] = field(default_factory=dict)
     simulator: tuple[str, ...] = ("--render-seconds", "2")
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def scaled_requests(self) -> int:
@@ -154,7 +156,12 @@ def _start_ministack(wanted: Wanted, folder: Path, pids: list[int]) -> str:
         "S3_DATA_DIR": str(home / "s3"),
         "TMPDIR": str(home),
     }
-    _spawn([str(Path(sys.executable).with_name("ministack"))], _clean_environment(home) | fence, folder / "ministack.log", pids)
+    _spawn(
+        [str(Path(sys.executable).with_name("ministack"))],
+        _clean_environment(home) | fence | dict(wanted.environment),
+        folder / "ministack.log",
+        pids,
+    )
     endpoint = f"http://127.0.0.1:{port}"
     _await(lambda: httpx.get(f"{endpoint}/_ministack/health", trust_env=False).is_success, pids[-1], folder / "ministack.log")
     return endpoint

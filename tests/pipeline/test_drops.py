@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import httpx
 
-from tests.pipeline.conftest import Pipeline
+from tests.stack import Stack
 
 KEYS = [
     "plain.mp4",
@@ -34,7 +34,7 @@ KEYS = [
 ]
 
 
-def test_twenty_pairs_in_any_order_with_repeats(pipeline: Pipeline, clip: Path, look: Path) -> None:
+def test_twenty_pairs_in_any_order_with_repeats(pipeline: Stack, clip: Path, look: Path) -> None:
     seed = random.randrange(10**6)
     print(f"seed {seed}")
     dice = random.Random(seed)
@@ -71,7 +71,7 @@ def test_twenty_pairs_in_any_order_with_repeats(pipeline: Pipeline, clip: Path, 
     assert pipeline.ledger()["rate_limited"] == 0
 
 
-def test_the_request_carries_an_address_that_a_stranger_can_fetch(pipeline: Pipeline, clip: Path) -> None:
+def test_the_request_carries_an_address_that_a_stranger_can_fetch(pipeline: Stack, clip: Path) -> None:
     pipeline.drop("address/Ünï +%.MP4", clip)
     pipeline.drop("address/Ünï +%.json", {})
     pipeline.until("address/Ünï +%.MP4", "RENDERING", "DELIVERING", "DELIVERED")
@@ -85,7 +85,7 @@ def test_the_request_carries_an_address_that_a_stranger_can_fetch(pipeline: Pipe
     assert httpx.put(request["body"]["video_url"], content=b"x", trust_env=False).status_code == 403
 
 
-def test_multipart_and_copied_clips_work(pipeline: Pipeline, clip: Path) -> None:
+def test_multipart_and_copied_clips_work(pipeline: Stack, clip: Path) -> None:
     big = clip.read_bytes() + (6 * 1024 * 1024).to_bytes(4) + b"free" + bytes(6 * 1024 * 1024 - 8)
     pipeline.drop("parts/small.json", {"prompt": "from parts"})
     named = {"Bucket": pipeline.input, "Key": "parts/small.mp4"}
@@ -102,7 +102,7 @@ def test_multipart_and_copied_clips_work(pipeline: Pipeline, clip: Path) -> None
     assert pipeline.s3.list_multipart_uploads(Bucket=pipeline.output).get("Uploads", []) == []
 
 
-def test_another_note_is_another_job_and_the_newest_owns_the_name(pipeline: Pipeline, clip: Path) -> None:
+def test_another_note_is_another_job_and_the_newest_owns_the_name(pipeline: Stack, clip: Path) -> None:
     pipeline.rule(endpoint="submit", match="newest/clip", times=1, settings={"render_seconds": 4})
     pipeline.drop("newest/clip.mp4", clip)
     pipeline.drop("newest/clip.json", {"prompt": "slow"})
@@ -118,7 +118,7 @@ def test_another_note_is_another_job_and_the_newest_owns_the_name(pipeline: Pipe
     assert pipeline.answer("newest/clip.mp4") == quick
 
 
-def test_a_typo_between_does_not_cost_the_result_its_name(pipeline: Pipeline, clip: Path) -> None:
+def test_a_typo_between_does_not_cost_the_result_its_name(pipeline: Stack, clip: Path) -> None:
     pipeline.rule(endpoint="submit", match="typo/clip", settings={"render_seconds": 4})
     pipeline.drop("typo/clip.mp4", clip)
     pipeline.drop("typo/clip.json", {"prompt": "good"})
@@ -133,7 +133,7 @@ def test_a_typo_between_does_not_cost_the_result_its_name(pipeline: Pipeline, cl
     assert len(pipeline.submitted("typo/")) == 1
 
 
-def test_a_failed_job_starts_again_on_a_newer_drop_only(pipeline: Pipeline, clip: Path) -> None:
+def test_a_failed_job_starts_again_on_a_newer_drop_only(pipeline: Stack, clip: Path) -> None:
     pipeline.rule(endpoint="submit", match="again/clip", times=1, settings={"fail": "the prompt was blocked"})
     pipeline.drop("again/clip.mp4", clip)
     pipeline.drop("again/clip.json", {"prompt": "x"})
@@ -149,7 +149,7 @@ def test_a_failed_job_starts_again_on_a_newer_drop_only(pipeline: Pipeline, clip
     assert len(pipeline.submitted("again/")) == 2
 
 
-def test_a_first_frame_that_comes_last_and_one_that_changes(pipeline: Pipeline, clip: Path, look: Path) -> None:
+def test_a_first_frame_that_comes_last_and_one_that_changes(pipeline: Stack, clip: Path, look: Path) -> None:
     pipeline.drop("frame/clip.json", {"first_frame": "look.png"})
     pipeline.drop("frame/clip.mp4", clip)
     waiting = pipeline.until("frame/clip.mp4", "WAITING")

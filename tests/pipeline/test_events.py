@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.conftest import Pipeline
+from tests.stack import Stack
 
 EVENTS = Path(__file__).parents[2] / "events"
 
 
 @pytest.mark.parametrize("verb", sorted(file.stem for file in EVENTS.glob("*.json")))
-def test_a_ready_event_is_taken(pipeline: Pipeline, verb: str) -> None:
+def test_a_ready_event_is_taken(pipeline: Stack, verb: str) -> None:
     functions = pipeline.cloud.client("lambda")
     (name,) = [f["FunctionName"] for f in functions.list_functions()["Functions"] if f"-{verb.capitalize()}Function" in f["FunctionName"]]
     answer = functions.invoke(FunctionName=name, Payload=(EVENTS / f"{verb}.json").read_bytes())

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests import media
-from tests.pipeline.conftest import Pipeline
+from tests.stack import Stack
 
 BROKEN_NOTES: dict[str, tuple[Any, str]] = {
     "unknown-field": ({"promt": "x"}, "promt"),
@@ -48,7 +48,7 @@ def broken_clips(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> dict[s
     }
 
 
-def test_broken_sidecars_and_clips(pipeline: Pipeline, clip: Path, broken_clips: dict[str, tuple[bytes, str]]) -> None:
+def test_broken_sidecars_and_clips(pipeline: Stack, clip: Path, broken_clips: dict[str, tuple[bytes, str]]) -> None:
     for name, (note, _) in BROKEN_NOTES.items():
         pipeline.drop(f"refused/{name}.mp4", clip)
         pipeline.drop(f"refused/{name}.json", note)
@@ -67,14 +67,14 @@ def test_broken_sidecars_and_clips(pipeline: Pipeline, clip: Path, broken_clips:
     assert pipeline.dead_letters() == 0
 
 
-def test_a_first_frame_that_is_no_image(pipeline: Pipeline, clip: Path) -> None:
+def test_a_first_frame_that_is_no_image(pipeline: Stack, clip: Path) -> None:
     pipeline.drop("noimage/look.png", b"GIF89a is not taken")
     pipeline.drop("noimage/clip.json", {"first_frame": "look.png"})
     pipeline.drop("noimage/clip.mp4", clip)
     assert "not a PNG" in pipeline.until("noimage/clip.mp4", "REFUSED")["message"]
 
 
-def test_things_that_are_no_job_are_answered_too(pipeline: Pipeline) -> None:
+def test_things_that_are_no_job_are_answered_too(pipeline: Stack) -> None:
     for name in ("film.mov", "notes.txt", "no-suffix", "film.mp4.zip"):
         pipeline.drop(f"stray/{name}", b"something")
     pipeline.drop("stray/folder/", b"")
@@ -89,7 +89,7 @@ def test_things_that_are_no_job_are_answered_too(pipeline: Pipeline) -> None:
     assert pipeline.dead_letters() == 0
 
 
-def test_lone_halves_wait_visibly_until_their_other_half_comes(pipeline: Pipeline, clip: Path, look: Path) -> None:
+def test_lone_halves_wait_visibly_until_their_other_half_comes(pipeline: Stack, clip: Path, look: Path) -> None:
     pipeline.drop("lone/video.mp4", clip)
     pipeline.drop("lone/note.json", {"prompt": "x"})
     pipeline.drop("lone/broken.json", b"{")

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 from local.simulator.settings import JSON_SHAPES, SHAPES
-from tests.pipeline.conftest import Pipeline
+from tests.stack import Stack
 
 
-def test_every_shape_of_a_result_is_understood(pipeline: Pipeline, clip: Path) -> None:
+def test_every_shape_of_a_result_is_understood(pipeline: Stack, clip: Path) -> None:
     shapes = [shape for shape in (*SHAPES, *JSON_SHAPES) if shape != "unknown"]
     for shape in shapes:
         pipeline.rule(endpoint="submit", match=f"shape/{shape}.", settings={"shape": shape})
@@ -18,7 +18,7 @@ def test_every_shape_of_a_result_is_understood(pipeline: Pipeline, clip: Path) -
         assert pipeline.read(f"shape/{shape}.mp4") == pipeline.rendered(answer["request_id"]), shape
 
 
-def test_a_result_of_unknown_shape_keeps_the_job_for_a_person(pipeline: Pipeline, clip: Path) -> None:
+def test_a_result_of_unknown_shape_keeps_the_job_for_a_person(pipeline: Stack, clip: Path) -> None:
     pipeline.rule(endpoint="submit", match="strange/", settings={"shape": "unknown"})
     pipeline.drop("strange/clip.mp4", clip)
     pipeline.drop("strange/clip.json", {})
@@ -27,7 +27,7 @@ def test_a_result_of_unknown_shape_keeps_the_job_for_a_person(pipeline: Pipeline
     assert "no address" in answer["reason"]
 
 
-def test_failures_tell_their_reason_and_cost_nothing(pipeline: Pipeline, clip: Path) -> None:
+def test_failures_tell_their_reason_and_cost_nothing(pipeline: Stack, clip: Path) -> None:
     for number, settings in enumerate(
         [{"fail_as": "error"}, {"fail_as": "detail"}, {"fail_as": "detail_list"}, {"fail_as": "error", "failed_status": 200}]
     ):
@@ -41,7 +41,7 @@ def test_failures_tell_their_reason_and_cost_nothing(pipeline: Pipeline, clip: P
         assert pipeline.read(f"fail/{number}.mp4") is None
 
 
-def test_downloads_that_break_or_hide_their_length_arrive_whole(pipeline: Pipeline, clip: Path) -> None:
+def test_downloads_that_break_or_hide_their_length_arrive_whole(pipeline: Stack, clip: Path) -> None:
     faults = {
         "broken": {"fault": "break", "bytes": 500, "times": 2},
         "chunked": {"fault": "chunked"},
@@ -56,7 +56,7 @@ def test_downloads_that_break_or_hide_their_length_arrive_whole(pipeline: Pipeli
         assert pipeline.read(f"download/{name}.mp4") == pipeline.rendered(answer["request_id"]), name
 
 
-def test_a_result_that_is_no_video_or_lies_about_its_length_is_not_delivered(pipeline: Pipeline, clip: Path) -> None:
+def test_a_result_that_is_no_video_or_lies_about_its_length_is_not_delivered(pipeline: Stack, clip: Path) -> None:
     faults = {"page": {"fault": "content", "body": "<html>sorry</html>"}, "liar": {"fault": "length", "bytes": 100}}
     for name, fault in faults.items():
         pipeline.rule(endpoint="file", match=f"lies/{name}.", times=2, **fault)
@@ -67,7 +67,7 @@ def test_a_result_that_is_no_video_or_lies_about_its_length_is_not_delivered(pip
         assert pipeline.read(f"lies/{name}.mp4") == pipeline.rendered(answer["request_id"]), name
 
 
-def test_a_run_that_was_stopped_is_taken_up_again(pipeline: Pipeline, clip: Path) -> None:
+def test_a_run_that_was_stopped_is_taken_up_again(pipeline: Stack, clip: Path) -> None:
     pipeline.rule(endpoint="submit", match="stopped/", settings={"render_seconds": 6})
     pipeline.drop("stopped/clip.mp4", clip)
     pipeline.drop("stopped/clip.json", {})
@@ -80,7 +80,7 @@ def test_a_run_that_was_stopped_is_taken_up_again(pipeline: Pipeline, clip: Path
     assert len(pipeline.submitted("stopped/")) == 1
 
 
-def test_one_event_per_outcome(pipeline: Pipeline, clip: Path) -> None:
+def test_one_event_per_outcome(pipeline: Stack, clip: Path) -> None:
     queue = pipeline.sqs.create_queue(QueueName="outcomes")["QueueUrl"]
     arn = pipeline.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     events = pipeline.cloud.client("events")
