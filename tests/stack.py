@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from local.cloud import Cloud
 from retake.rules.states import ENDED, Held, State
 
-PATIENCE = 60  # seconds; a limit for a machine that is busy, not an expectation
+PATIENCE = 120  # seconds; a limit for a machine that is busy, not an expectation
 
 
 class Stack:
@@ -138,6 +138,27 @@ class Stack:
                     ExpressionAttributeNames=names,
                     ExpressionAttributeValues=values,
                 )
+
+    def recover(self, expected: dict[str, str]) -> None:
+        """Let time pass until the jobs of some clips have ended as expected, and are settled."""
+
+        def ended() -> bool:
+            jobs = [job for job in self.jobs() if job["key"] in expected]
+            through = [job for job in jobs if job["state"] == expected[job["key"]] and "queue" not in job]
+            if len(through) == len(jobs) and {job["key"] for job in jobs} == set(expected):
+                return True
+            self.due_now()
+            self.sweep()
+            time.sleep(0.5)
+            return False
+
+        try:
+            self.eventually(ended, f"{expected}")
+        except AssertionError:
+            stuck = [job for job in self.jobs() if job["key"] in expected and (job["state"] != expected[job["key"]] or "queue" in job)]
+            raise AssertionError(f"stuck: {json.dumps(stuck, default=str, indent=1)}") from None
+        for key, state in expected.items():
+            self.until(key, state)
 
     def check(self) -> None:
         """Check what must hold at any moment: no job without an owner, no lease without a job, nothing paid twice."""
