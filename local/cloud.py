@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / ".local"
 OUTPUTS = HOME / "outputs.json"
 STACK = "retake"
+ARTIFACTS = "retake-artifacts"
 REGION = "eu-central-1"
 CREDENTIALS = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": REGION}
 MOST_REQUESTS = 10_000  # a minute; what the template allows
@@ -121,9 +122,10 @@ def deploy(endpoint: str, parameters: Mapping[str, str], folder: Path, template:
     """Package and deploy the template as it is; gives the stack's outputs."""
     cloudformation = boto3.client("cloudformation", endpoint_url=endpoint, **CREDENTIALS)
     s3 = boto3.client("s3", endpoint_url=endpoint, **CREDENTIALS)
-    s3.create_bucket(Bucket="retake-artifacts", CreateBucketConfiguration={"LocationConstraint": REGION})
+    if ARTIFACTS not in [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]:
+        s3.create_bucket(Bucket=ARTIFACTS, CreateBucketConfiguration={"LocationConstraint": REGION})
     packaged = folder / "packaged.yaml"
-    _aws(endpoint, "package", f"--template-file={template}", "--s3-bucket=retake-artifacts", f"--output-template-file={packaged}")
+    _aws(endpoint, "package", f"--template-file={template}", f"--s3-bucket={ARTIFACTS}", f"--output-template-file={packaged}")
     overrides = [f"{name}={value}" for name, value in parameters.items()]
     capabilities = ["--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND", "--no-fail-on-empty-changeset"]
     _aws(endpoint, "deploy", f"--template-file={packaged}", f"--stack-name={STACK}", *capabilities, "--parameter-overrides", *overrides)

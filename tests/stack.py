@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from local.cloud import Cloud
 from retake.rules.states import ENDED, Held, State
 
-PATIENCE = 120  # seconds; a limit for a machine that is busy, not an expectation
+PATIENCE = 90  # seconds; a limit for a machine that is busy, not an expectation
 
 
 class Stack:
@@ -174,7 +174,8 @@ class Stack:
         assert len(known) == len(set(known)), "two jobs have one request"
         paid = [request["body"] for request in self.ledger()["requests"] if request["paid"]]
         inputs = Counter((unquote(urlsplit(body["video_url"]).path), body.get("prompt"), body["mode"]) for body in paid)
-        jobs_of = Counter((unquote(job["video_path"]), job.get("prompt"), job["mode"]) for job in jobs.values() if "video_path" in job)
+        sent = [job["sent"] for job in jobs.values() if "sent" in job]
+        jobs_of = Counter((unquote(urlsplit(body["video_url"]).path), body.get("prompt"), body["mode"]) for body in sent)
         for content, times in inputs.items():
             assert times <= jobs_of[content], f"paid {times} times: {content}"
 

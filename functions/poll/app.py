@@ -13,8 +13,8 @@ from retake.polling import Polling
 
 settings = parts.settings
 key = ApiKey(SecretsProvider(boto3_client=parts.client("secretsmanager")), settings.secret_id)
-segmind = Segmind(settings.segmind_base_url, settings.segmind_history_url, key.get)
-polling = Polling(parts.jobs, parts.answers, segmind, key.refresh, parts.gate, parts.clock)
+segmind = Segmind(settings.segmind_base_url, settings.segmind_history_url, key)
+polling = Polling(parts.jobs, parts.answers, segmind, parts.gate, parts.clock)
 
 
 @logger.inject_lambda_context

@@ -20,7 +20,7 @@ settings = parts.settings
 bucket = InputBucket(parts.s3, settings.input_bucket)
 settlement = parts.settlement()
 key = ApiKey(SecretsProvider(boto3_client=parts.client("secretsmanager")), settings.secret_id)
-segmind = Segmind(settings.segmind_base_url, settings.segmind_history_url, key.get)
+segmind = Segmind(settings.segmind_base_url, settings.segmind_history_url, key)
 signer = LinkSigner(parts.client("sts"), settings.signer_role_arn, signing_client)
 intake = Intake(bucket, parts.jobs, parts.answers, settlement, parts.queue(), settings.max_clip_seconds, parts.clock)
 submission = Submission(

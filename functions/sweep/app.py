@@ -14,9 +14,10 @@ from retake.sweeping import Sweeping
 
 settings = parts.settings
 key = ApiKey(SecretsProvider(boto3_client=parts.client("secretsmanager")), settings.secret_id)
-segmind = Segmind(settings.segmind_base_url, settings.segmind_history_url, key.get)
-recovery = Recovery(parts.jobs, parts.answers, segmind, parts.gate, parts.queue(), parts.clock)
-sweeping = Sweeping(parts.jobs, parts.answers, parts.settlement(), parts.queue(), parts.runs(), recovery, parts.clock)
+segmind = Segmind(settings.segmind_base_url, settings.segmind_history_url, key)
+settlement = parts.settlement()
+recovery = Recovery(parts.jobs, parts.answers, settlement, segmind, parts.gate, parts.queue(), parts.clock)
+sweeping = Sweeping(parts.jobs, parts.answers, settlement, parts.queue(), parts.runs(), recovery, parts.clock)
 
 
 @logger.inject_lambda_context

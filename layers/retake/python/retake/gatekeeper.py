@@ -17,6 +17,11 @@ class Gatekeeper:
         """Let one job be submitted, `None`; or tell why not."""
         return self._step(lambda gate: gate.admit(job_id, self._limits, self._clock()))
 
+    def would_admit(self, job_id: str) -> Shut | None:
+        """Tell, without changing anything, why a job would not be let through; `None` if it would."""
+        outcome = self._jobs.gate()[0].admit(job_id, self._limits, self._clock())
+        return outcome if isinstance(outcome, Shut) else None
+
     def ask(self) -> Shut | None:
         """Let one request be made, `None`; or tell how long to wait."""
         return self._step(lambda gate: gate.ask(self._limits, self._clock()))

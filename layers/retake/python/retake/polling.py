@@ -16,6 +16,7 @@ from .rules.contract import (
     Failed,
     Found,
     Gone,
+    Progress,
     Running,
     Unanswered,
     read_history,
@@ -38,11 +39,10 @@ class Polling:
         jobs: JobsTable,
         answers: Answers,
         segmind: Segmind,
-        refresh_key: Callable[[], object],
         gate: Gatekeeper,
         clock: Callable[[], float],
     ) -> None:
-        self._jobs, self._answers, self._segmind, self._refresh_key = jobs, answers, segmind, refresh_key
+        self._jobs, self._answers, self._segmind = jobs, answers, segmind
         self._gate, self._clock = gate, clock
 
     def poll(self, loop: Loop) -> Loop:
@@ -71,16 +71,20 @@ class Polling:
                 return self._end(loop, job, State.FAILED, reason)
             case Gone() if age > EARLY:
                 return self._from_history(loop, job, age)
-            case Unanswered(reason, wait, status):
-                logger.warning("no usable answer", job_id=job["id"], reason=reason)
-                if status in (401, 403):
-                    self._refresh_key()
-                elif status == 429:
-                    self._gate.pause(wait)
-                return loop | {"next": WAIT, "wait_seconds": wait}
+            case Unanswered() as answer:
+                return self._unanswered(loop, job, answer)
             case progress:
                 queued = isinstance(progress, Running) and progress.queued
                 return loop | {"next": WAIT, "polls": polls, "wait_seconds": plan.wait(polls, queued)}
+
+    def _unanswered(self, loop: Loop, job: Row, answer: Progress) -> Loop:
+        logger.warning("no usable answer", job_id=job["id"], answer=repr(answer))
+        wait = answer.wait if isinstance(answer, Unanswered) else 15
+        if isinstance(answer, Unanswered) and answer.status in (401, 403):
+            self._segmind.refresh_key()
+        elif isinstance(answer, Unanswered) and answer.status == 429:
+            self._gate.pause(wait)
+        return loop | {"next": WAIT, "wait_seconds": wait}
 
     def _completed(self, loop: Loop, job: Row, found: Mapping[str, Any]) -> Loop:
         if wait := self._shut():
@@ -88,7 +92,9 @@ class Polling:
         answer = self._segmind.result(job["request_id"])
         if result := read_result(answer):
             return self._deliver(loop, job, result.url, {**found, **result.metrics})
-        return self._keep_asking(loop, job, f"completed, but its result has no address (HTTP {answer.status}): {answer.text[:2000]}")
+        if answer.status != 200:
+            return self._unanswered(loop, job, read_status(answer))
+        return self._keep_asking(loop, job, f"completed, but its result has no address: {answer.text[:2000]}")
 
     def _from_history(self, loop: Loop, job: Row, age: float) -> Loop:
         answer = self._segmind.history(job["request_id"])

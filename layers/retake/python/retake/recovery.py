@@ -10,8 +10,10 @@ from .adapters.segmind import PAGE_ROWS, Segmind
 from .answers import Answers
 from .gatekeeper import Gatekeeper
 from .observability import logger
+from .rules import answer
 from .rules.contract import is_ours, read_history_list
 from .rules.states import Held, State
+from .settlement import Settlement
 
 LOOK_AGAIN = 60  # seconds between two looks
 LOOKS = 3  # without a trace, over ...
@@ -24,42 +26,50 @@ class Recovery:
     """Looks for lost requests: adopts what it finds, has absent ones sent once more, and asks a person when nobody can know."""
 
     def __init__(
-        self, jobs: JobsTable, answers: Answers, segmind: Segmind, gate: Gatekeeper, queue: DropQueue, clock: Callable[[], float]
+        self,
+        jobs: JobsTable,
+        answers: Answers,
+        settlement: Settlement,
+        segmind: Segmind,
+        gate: Gatekeeper,
+        queue: DropQueue,
+        clock: Callable[[], float],
     ) -> None:
-        self._jobs, self._answers, self._segmind = jobs, answers, segmind
+        self._jobs, self._answers, self._settlement, self._segmind = jobs, answers, settlement, segmind
         self._gate, self._queue, self._clock = gate, queue, clock
 
     def look(self, job: Row) -> None:
         """Look once for the request of a job in `SUBMIT_UNKNOWN`."""
-        if job.get("absent"):
-            self._jobs.note(job, at=self._later())
-            self._queue.go_on(job["id"])
-            return
-        if self._gate.ask():
-            self._jobs.note(job, at=self._later())
+        if "sent" not in job:  # the function died before there was anything to send
+            self._send_again(job)
             return
         since = datetime.fromisoformat(job["times"][State.SUBMITTING])
-        rows = self._rows(since)
         age = self._clock() - since.timestamp()
+        rows = self._rows(since)
         looks = job.get("looks", 0) + (rows is not None)
         if rows is None and age > DEAF_SECONDS:
             self._ask_a_person(job, "Segmind's answer never came, and its history cannot be read")
-        elif rows is not None and (request_id := self._ours(job, rows)):
+        elif rows and (request_id := self._ours(job, rows)):
             self._adopt(job, request_id, since)
-        elif looks < LOOKS or age < ABSENT_SECONDS:
+        elif rows is None or looks < LOOKS or age < ABSENT_SECONDS:
             self._jobs.note(job, at=self._later(), looks=looks)
         elif job.get("resubmitted"):
             self._ask_a_person(job, "Segmind's answer never came, twice, and its history has no trace of the request")
         else:
-            logger.warning("the request is absent; it is sent once more", job_id=job["id"])
-            if self._jobs.note(job, at=self._later(), absent=True, looks=0):
-                self._queue.go_on(job["id"])
+            self._send_again(job)
+
+    def _send_again(self, job: Row) -> None:
+        logger.warning("the request is absent; it is sent once more", job_id=job["id"])
+        if self._jobs.note(job, at=self._later(), absent=True):
+            self._queue.go_on(job["id"])
 
     def _rows(self, since: datetime) -> list[Any] | None:
-        """Read the history from the day of the submit on; `None` when any page of it cannot be read."""
+        """Read the history from the day of the submit on; `None` when any page of it cannot be read this time."""
         first, last = (since - timedelta(days=1)).date(), (datetime.fromtimestamp(self._clock(), UTC) + timedelta(days=1)).date()
         rows: list[Any] = []
         for page in range(1, MOST_PAGES + 1):
+            if self._gate.ask():
+                return None
             found = read_history_list(self._segmind.history_page(page, first.isoformat(), last.isoformat()))
             if found is None:
                 return None
@@ -69,9 +79,8 @@ class Recovery:
         return rows
 
     def _ours(self, job: Row, rows: list[Any]) -> str | None:
-        note = {name: job[name] for name in ("prompt", "mode") if name in job}
         known = self._jobs.place(job["bucket"], job["key"]).get("requests", set())
-        found = (row["request_id"] for row in rows if is_ours(row, job["video_path"], note))
+        found = (row["request_id"] for row in rows if is_ours(row, job["sent"]))
         return next((request_id for request_id in found if request_id not in known), None)
 
     def _adopt(self, job: Row, request_id: str, since: datetime) -> None:
@@ -83,8 +92,10 @@ class Recovery:
 
     def _ask_a_person(self, job: Row, why: str) -> None:
         cure = 'look at Segmind\'s history yourself; raise "rerun" in the sidecar to send it again'
-        if self._jobs.advance(job, State.HELD, queue=None, at=None, held=Held.ATTENTION, reason=f"{why}; {cure}"):
+        held = self._jobs.advance(job, State.HELD, queue=None, at=None, held=Held.ATTENTION, reason=f"{why}; {cure}")
+        if held:
             self._answers.tell(job["id"])
+            self._settlement.announce("Held", answer.of_job(held))
 
     def _later(self) -> int:
         return int(self._clock()) + LOOK_AGAIN

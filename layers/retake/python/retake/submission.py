@@ -2,21 +2,20 @@
 
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 from .adapters.jobs import HELD, JobsTable, Row
 from .adapters.messages import Runs
-from .adapters.segmind import Segmind
+from .adapters.segmind import Request, Segmind
 from .adapters.storage import InputBucket, LinkSigner
 from .answers import Answers
 from .gatekeeper import Gatekeeper
 from .observability import logger
-from .rules.contract import Accepted, Rejected, Unknown, Withheld, read_submit
+from .rules.contract import Accepted, Rejected, Submitted, Unknown, Withheld, read_submit
 from .rules.drop import File
 from .rules.gate import Shut
 from .rules.planner import Plan
 from .rules.refusal import Refusal
-from .rules.states import ENDED, READY, Held, State
+from .rules.states import ENDED, PAID, READY, Held, State
 from .settlement import Settlement
 
 LOOK_SECONDS = 60  # until the history is asked for a lost answer
@@ -49,22 +48,25 @@ class Submission:
         job = self._jobs.job(job_id)
         if job is None or not _is_ready(job):
             return
+        if shut := self._gate.would_admit(job_id):
+            self._hold(job, shut)
+            return
         if job["state"] == State.CLAIMED and self._jobs.held(1):
             self._hold(job, Shut(Held.CAPACITY, "others were dropped before it"))
             self._settlement.let_next_go()
             return
+        body = self._body(job)  # takes a while, so it comes before the gate: a request counts from the moment it was let through
         if shut := self._gate.admit(job_id):
             self._hold(job, shut)
             return
-        body = self._body(job)
         request = body if isinstance(body, Refusal) else self._segmind.new_submit(body)
-        sent = None if isinstance(body, Refusal) else urlsplit(body["video_url"]).path
-        changes: Row = {"held": None, "reason": None, "video_path": sent, "absent": None, "resubmitted": job.get("absent")}
+        once_more = job.get("resubmitted") or job.get("absent")
+        changes: Row = {"held": None, "reason": None, "sent": _unsigned(body), "absent": None, "resubmitted": once_more}
         submitting = self._jobs.advance(job, State.SUBMITTING, within=POST_SECONDS, **changes)
         if submitting is None:
             self._too_late(job_id)
             return
-        outcome = Rejected(request.reason) if isinstance(request, Refusal) else read_submit(self._segmind.send(request))
+        outcome = Rejected(request.reason) if isinstance(request, Refusal) else self._send(request)
         logger.info("submitted", job_id=job_id, key=job["key"], outcome=repr(outcome))
         match outcome:
             case Accepted(request_id):
@@ -74,11 +76,21 @@ class Submission:
                 self._settlement.settle(job_id)
             case Withheld(held, reason, wait):
                 self._gate.release(job_id, cost_usd=0)
-                self._gate.pause(wait) if held is Held.RATE else self._keep_back(held, reason)
+                if held is Held.RATE:
+                    self._gate.pause(wait)
+                news = held is not Held.RATE and self._gate.keep_back(held, reason)
                 self._hold(submitting, Shut(held, reason))
+                if news:
+                    self._settlement.announce("Held", {"held": held, "message": reason})
             case Unknown(reason):
                 self._jobs.advance(submitting, State.SUBMIT_UNKNOWN, within=LOOK_SECONDS, reason=reason)
                 self._answers.tell(job_id)
+
+    def _send(self, request: Request) -> Submitted:
+        outcome = read_submit(self._segmind.send(request))
+        if isinstance(outcome, Withheld) and outcome.held is Held.KEY and self._segmind.refresh_key(request):
+            return read_submit(self._segmind.send(request))  # it was certainly refused, for a key that has been rotated meanwhile
+        return outcome
 
     def _body(self, job: Row) -> dict[str, Any] | Refusal:
         session = self._signer.session(job["id"])
@@ -102,14 +114,9 @@ class Submission:
         self._runs.start(job["id"], job["run"], plan.as_input(), plan.wait(0))
         if self._gate.lift():
             self._settlement.announce("Resumed", {"message": "Segmind takes requests again; held jobs go on."})
-
-    def _keep_back(self, held: Held, reason: str) -> None:
-        if self._gate.keep_back(held, reason):
-            self._settlement.announce("Held", {"held": held, "message": reason})
+            self._settlement.let_next_go()
 
     def _hold(self, job: Row, shut: Shut) -> None:
-        if shut.held is Held.BUDGET and self._gate.park():
-            self._settlement.announce("Held", {"held": shut.held, "message": shut.reason})
         if job["state"] == State.SUBMIT_UNKNOWN:
             return
         since = job.get("held_since", int(self._clock()))
@@ -120,14 +127,25 @@ class Submission:
             changed = self._jobs.note(job, **why) if job["reason"] != shut.reason else None
         if changed:
             self._answers.tell(job["id"])
+        if shut.held is Held.BUDGET and self._gate.park():
+            self._settlement.announce("Held", {"held": shut.held, "message": shut.reason})
 
     def _too_late(self, job_id: str) -> None:
         """Another function has the job; the lease is its own, unless the job has ended."""
         job = self._jobs.job(job_id)
-        if job is None or State(job["state"]) in ENDED:
-            self._gate.release(job_id)
+        if job and State(job["state"]) in ENDED:
+            self._gate.release(job_id, None if State(job["state"]) in PAID else 0)
 
 
 def _is_ready(job: Row) -> bool:
-    """Tell whether a job may be sent: it never was, or its request is known to be absent."""
+    """Tell whether a job may be sent: it never was, or its request is known to be absent, and no person is asked."""
+    if job.get("held") == Held.ATTENTION:
+        return False
     return State(job["state"]) in READY or (job["state"] == State.SUBMIT_UNKNOWN and bool(job.get("absent")))
+
+
+def _unsigned(body: dict[str, Any] | Refusal) -> dict[str, Any] | None:
+    """Give a request's body as it may be kept: without the signatures of its addresses."""
+    if isinstance(body, Refusal):
+        return None
+    return {name: value.partition("?")[0] if name.endswith("_url") else value for name, value in body.items()}

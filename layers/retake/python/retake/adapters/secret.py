@@ -1,6 +1,9 @@
 """Secrets Manager: Segmind's API key, kept for a few minutes, read again when it was not accepted."""
 
+from contextlib import suppress
+
 from aws_lambda_powertools.utilities.parameters import SecretsProvider
+from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 
 KEPT_SECONDS = 300
 
@@ -18,4 +21,5 @@ class ApiKey:
 
     def refresh(self) -> None:
         """Read the key again: it may have been rotated."""
-        self._provider.get(self._secret_id, force_fetch=True, max_age=KEPT_SECONDS)
+        with suppress(GetParameterError):  # it is read again when it is next needed
+            self._provider.get(self._secret_id, force_fetch=True, max_age=KEPT_SECONDS)

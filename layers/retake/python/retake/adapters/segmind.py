@@ -12,6 +12,7 @@ import httpx
 
 from ..rules.addresses import may_connect, may_fetch
 from ..rules.contract import Answer
+from .secret import ApiKey
 
 MODEL = "modify-video"
 PAGE_ROWS = 100
@@ -21,20 +22,21 @@ _TIMEOUT = httpx.Timeout(20, connect=5)
 _RESUMES = 5
 _REDIRECTS = 3
 
+Request = httpx.Request
 TLS = ssl.create_default_context()
 
 
 class Segmind:
     """Segmind's asynchronous API; every request is sent once and always gives an `Answer`, never an exception.
 
-    Parameters: `base_url` and `history_url`, the only origins that the key is sent to; `key()` gives the key.
+    Parameters: `base_url` and `history_url`, the only origins that the key is sent to; `key`, where the key comes from.
     """
 
-    def __init__(self, base_url: str, history_url: str, key: Callable[[], str]) -> None:
+    def __init__(self, base_url: str, history_url: str, key: ApiKey) -> None:
         self._base, self._history, self._key = base_url.rstrip("/"), history_url.rstrip("/"), key
         self._http = httpx.Client(verify=TLS, timeout=_TIMEOUT, follow_redirects=False, trust_env=False)
 
-    def new_submit(self, body: dict[str, Any]) -> httpx.Request:
+    def new_submit(self, body: dict[str, Any]) -> Request:
         """Make the request for a video, ready to be sent: from here on nothing but the network can fail."""
         return self._request("POST", f"{self._base}/v2/{MODEL}", json=body)
 
@@ -55,7 +57,15 @@ class Segmind:
         """Ask the account's history for one request; it answers at any age."""
         return self._get(f"{self._history}/request-history/{request_id}")
 
-    def send(self, request: httpx.Request) -> Answer:
+    def refresh_key(self, request: Request | None = None) -> bool:
+        """Read the key again: it was not accepted, and may have been rotated; puts it into `request`, and tells whether it is another."""
+        self._key.refresh()
+        if request is None or request.headers["x-api-key"] == self._key.get():
+            return False
+        request.headers["x-api-key"] = self._key.get()
+        return True
+
+    def send(self, request: Request) -> Answer:
         """Send a request, once; a submit is paid for when it is accepted."""
         try:
             response = self._http.send(request, stream=True)
@@ -71,8 +81,8 @@ class Segmind:
     def _get(self, url: str) -> Answer:
         return self.send(self._request("GET", url))
 
-    def _request(self, method: str, url: str, json: dict[str, Any] | None = None) -> httpx.Request:
-        return self._http.build_request(method, url, json=json, headers={"x-api-key": self._key()})
+    def _request(self, method: str, url: str, json: dict[str, Any] | None = None) -> Request:
+        return self._http.build_request(method, url, json=json, headers={"x-api-key": self._key.get()})
 
 
 def _limited(chunks: Iterable[bytes]) -> str:

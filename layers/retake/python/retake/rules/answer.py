@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .states import PAID, State
+from .states import PAID, Held, State
 
 JOB_SUFFIX = ".job.json"
 ERROR_SUFFIX = ".error.json"
@@ -35,7 +35,7 @@ def of_job(job: dict[str, Any]) -> dict[str, Any]:
         "state": state,
         "job": job["id"],
         "clip": f"s3://{job['bucket']}/{job['key']}",
-        "message": job.get("reason") if state in _DO_NOW else _MEANS.get(state),
+        "message": job.get("reason") if state in _DO_NOW else _MEANS[state],
     }
     if state in _DO_NOW:
         told["do_now"] = job.get("cure") or _DO_NOW[state]
@@ -44,7 +44,9 @@ def of_job(job: dict[str, Any]) -> dict[str, Any]:
     elif job.get("reason"):
         told["reason"] = job["reason"]
     if state is State.HELD:
-        told["held"] = job.get("held")
+        told["held"] = job["held"]
+        if job["held"] == Held.ATTENTION:
+            told["message"] = "A person must look at it."
     names = ("prompt", "mode", "first_frame", "first_frame_url", "rerun", "seconds", "request_id", "result", "cost_usd", "times")
     told |= {name: job[name] for name in names if name in job}
     return {name: value for name, value in told.items() if value is not None}

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -184,7 +185,8 @@ def retry_after(answer: Answer, otherwise: int = 20) -> int:
     told = answer.headers.get("retry-after", "").strip()
     seconds = float(told) if told.isdecimal() and len(told) < 9 else None
     if seconds is None:
-        reset, now = _moment(answer.headers.get("x-rate-limit-reset-at-utc", "")), _moment(answer.headers.get("date", ""))
+        now = _moment(answer.headers.get("date", ""))
+        reset = _moment(told) or _moment(answer.headers.get("x-rate-limit-reset-at-utc", ""))
         seconds = reset - now if reset and now else otherwise
     return ceil(min(120, max(1, seconds)))
 
@@ -195,11 +197,9 @@ def _moment(text: str) -> float | None:
     if text.replace(".", "", 1).isdecimal() and len(text) < 20:
         return float(text) / (1000 if float(text) > 1e11 else 1)
     for read in (datetime.fromisoformat, parsedate_to_datetime):
-        try:
+        with suppress(ValueError, OverflowError):
             moment = read(text)
-        except ValueError:
-            continue
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     return None
 
 
@@ -223,7 +223,7 @@ def _urls(value: Any, depth: int = 0) -> Iterator[str]:
 
 
 def read_history_list(answer: Answer) -> list[Mapping[str, Any]] | None:
-    """Give the rows of a page of the history: the first list in the answer, whatever its key; `None` when there is none."""
+    """Give the rows of a page of the history: the first list of requests, whatever its key; `None` when there is no list."""
     if answer.status != 200:
         return None
     try:
@@ -232,24 +232,37 @@ def read_history_list(answer: Answer) -> list[Mapping[str, Any]] | None:
         return None
     values = page.values() if isinstance(page, dict) else [page]
     lists = [value for value in values if isinstance(value, list)]
-    return [row for row in lists[0] if isinstance(row, dict)] if lists else None
+    rows: list[list[Mapping[str, Any]]] = [[row for row in found if isinstance(row, dict)] for found in lists]
+    return next((found for found in rows if any("request_id" in row for row in found)), rows[0] if rows else None)
 
 
-def is_ours(row: Mapping[str, Any], video_path: str, note: Mapping[Any, Any]) -> bool:
-    """Tell whether a row of the history is a request for this very input: by the path of its address, since signatures differ.
-
-    Parameters: `video_path`, the path as it was sent; `note`, the other fields as they were sent.
-    """
-    body = row.get("request_body")
-    if isinstance(body, str):
-        try:
-            body = json.loads(body)
-        except (ValueError, RecursionError):
-            return False
-    if not isinstance(body, dict) or not isinstance(row.get("request_id"), str) or not _is_id(row["request_id"]):
+def is_ours(row: Mapping[str, Any], sent: Mapping[str, Any]) -> bool:
+    """Tell whether a row of the history is the request whose body was `sent`: by the paths of its addresses, since signatures differ."""
+    body = _object(row.get("request_body"))
+    if not isinstance(row.get("request_id"), str) or not _is_id(row["request_id"]):
         return False
-    same = all(body.get(name, value) == value for name, value in note.items())
-    return same and _path(body.get("video_url")) == unquote(video_path)
+    same_note = all((body.get(name) or None) == (sent.get(name) or None) for name in ("prompt", "mode"))
+    same_files = all(_place(body.get(name)) == _place(sent.get(name)) for name in ("video_url", "first_frame_url"))
+    return same_note and same_files
+
+
+def _object(value: Any) -> dict[str, Any]:
+    """Read an object that may be given as its JSON text; empty when it is none."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _place(url: Any) -> str:
+    """Give an address without what a signature changes; the bucket may stand in the host."""
+    try:
+        parts = urlsplit(url) if isinstance(url, str) else None
+    except ValueError:
+        return ""
+    return f"{parts.hostname}{unquote(parts.path)}" if parts else ""
 
 
 def _path(url: Any) -> str:

@@ -13,7 +13,7 @@ from math import ceil, inf
 from .planner import Plan
 from .states import Held
 
-WINDOW = 62  # seconds that `RequestsPerMinute` is counted over: a minute, and what a request may be late on its way
+WINDOW = 64  # seconds that `RequestsPerMinute` is counted over: a minute, and what a request may be late on its way
 LEASE = 3600  # seconds; the life of a record at Segmind
 PRICE = 0.60  # USD; Segmind's published mean, booked until the real cost is known
 FIRST_PROBE, LONGEST_PROBE = 60, 900  # seconds between two tries whether a hold is over
@@ -71,19 +71,19 @@ class Gate:
         """Let one job be submitted: take its lease, book its price, take one request; or tell why not."""
         if self.hold and now < self.hold.probe_at:
             return Shut(self.hold.held, self.hold.reason)
-        running = self._running(now)
+        running, today = self._running(now), self._today(now)
         if job not in running and len(running) >= limits.in_flight:
             return Shut(Held.CAPACITY, "as many clips are rendering as the request limit can follow")
-        if job not in running and self._spent(now) + PRICE > limits.daily_budget_usd:
+        booked = job in running and _day(running[job] - LEASE) == today
+        spent = round(self._spent(now) + (0 if booked else PRICE), 6)
+        if not booked and spent > limits.daily_budget_usd:
             budget = f"the day's budget of {limits.daily_budget_usd:g} USD is used up"
-            reason = f"{budget}; goes on at midnight UTC, or when it is raised"
-            return Shut(Held.BUDGET, reason)
+            return Shut(Held.BUDGET, f"{budget}; goes on at midnight UTC, or when it is raised")
         asked = self.ask(limits, now)
         if isinstance(asked, Shut):
             return asked
-        spent = self._spent(now) + (PRICE if job not in running else 0)
         hold = self.hold and replace(self.hold, probe_at=ceil(now) + self.hold.wait, wait=min(LONGEST_PROBE, 2 * self.hold.wait))
-        return replace(asked, leases=running | {job: ceil(now) + LEASE}, hold=hold, day=_day(now), spent_usd=round(spent, 6))
+        return replace(asked, leases=running | {job: int(now) + LEASE}, hold=hold, day=today, spent_usd=spent)
 
     def ask(self, limits: Limits, now: float) -> "Gate | Shut":
         """Let one request be made, or tell how long to wait."""
@@ -97,12 +97,11 @@ class Gate:
 
     def release(self, job: str, now: float, cost_usd: float | None = None) -> "Gate":
         """Give a lease back, and correct the ledger by the real cost (`None`: unknown); giving back what is gone changes nothing."""
-        end = self.leases.get(job)
-        spent = self._spent(now)
-        if end is not None and cost_usd is not None and _day(end - LEASE) == _day(now):
+        end, spent, today = self.leases.get(job), self._spent(now), self._today(now)
+        if end is not None and cost_usd is not None and _day(end - LEASE) == today:
             spent = max(0.0, spent - PRICE + cost_usd)
         left = {lease: until for lease, until in self._running(now).items() if lease != job}
-        return replace(self, leases=left, day=_day(now), spent_usd=round(spent, 6))
+        return replace(self, leases=left, day=today, spent_usd=round(spent, 6))
 
     def keep_back(self, held: Held, reason: str, now: float) -> "Gate":
         """Put a hold in force; one for the same reason goes on as it is."""
@@ -120,10 +119,12 @@ class Gate:
 
     def park(self, now: float) -> "Gate":
         """Note that the day's budget was reached."""
-        return replace(self, parked=_day(now))
+        return replace(self, parked=self._today(now))
 
     def free(self, limits: Limits, now: float) -> int:
         """Count the jobs that could be let through now."""
+        if now < self.paused_until:
+            return 0
         if self.hold:
             return int(now >= self.hold.probe_at)
         covered = min(1e6, (limits.daily_budget_usd - self._spent(now)) / PRICE + 1e-6)
@@ -133,7 +134,11 @@ class Gate:
         return {job: end for job, end in self.leases.items() if end > now}
 
     def _spent(self, now: float) -> float:
-        return self.spent_usd if self.day == _day(now) else 0.0
+        return self.spent_usd if self.day == self._today(now) else 0.0
+
+    def _today(self, now: float) -> str:
+        """The day of the ledger never goes back, whatever a function's clock says."""
+        return max(self.day, _day(now))
 
 
 @dataclass(frozen=True)
