@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from local.cloud import Cloud
 from retake.rules.states import ENDED, Held, State
 
-PATIENCE = 90  # seconds; a limit for a machine that is busy, not an expectation
+PATIENCE = 240  # seconds; a limit for a machine that is busy, not an expectation
 
 
 class Stack:
