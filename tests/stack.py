@@ -79,9 +79,8 @@ class Stack:
         return int(left["Attributes"]["ApproximateNumberOfMessages"])
 
     def sweep(self) -> None:
-        """Do what the schedule does every minute."""
-        answer = self.cloud.client("lambda").invoke(FunctionName=self.cloud.outputs["SweepFunctionName"], Payload=b"{}")
-        assert "FunctionError" not in answer, answer["Payload"].read()
+        """Do what the schedule does every minute; the function may be killed, the schedule would not know."""
+        self.cloud.client("lambda").invoke(FunctionName=self.cloud.outputs["SweepFunctionName"], Payload=b"{}")
 
     def age(self, pk: str, **fields: Any) -> None:
         """Make a row look as if time had passed."""

@@ -103,6 +103,8 @@ class Polling:
                 return self._deliver(loop, job, url, figures)
             case Failed(reason):
                 return self._end(loop, job, State.FAILED, reason)
+        if answer.status not in (200, 404):
+            return self._unanswered(loop, job, read_status(answer))
         if age > FILE_LIFE:
             return self._end(loop, job, State.LOST, f"paid, but Segmind no longer has the result of request {job['request_id']}")
         return self._keep_asking(loop, job, f"its record is gone and the history has no address yet: {answer.words}")

@@ -43,6 +43,9 @@ class Recovery:
         if "sent" not in job:  # the function died before there was anything to send
             self._send_again(job)
             return
+        if self._gate.ask():
+            self._jobs.note(job, at=self._later())
+            return
         since = datetime.fromisoformat(job["times"][State.SUBMITTING])
         age = self._clock() - since.timestamp()
         rows = self._rows(since)
@@ -51,7 +54,7 @@ class Recovery:
             self._ask_a_person(job, "Segmind's answer never came, and its history cannot be read")
         elif rows and (request_id := self._ours(job, rows)):
             self._adopt(job, request_id, since)
-        elif rows is None or looks < LOOKS or age < ABSENT_SECONDS:
+        elif rows is None or (not job.get("absent") and (looks < LOOKS or age < ABSENT_SECONDS)):
             self._jobs.note(job, at=self._later(), looks=looks)
         elif job.get("resubmitted"):
             self._ask_a_person(job, "Segmind's answer never came, twice, and its history has no trace of the request")
@@ -68,7 +71,7 @@ class Recovery:
         first, last = (since - timedelta(days=1)).date(), (datetime.fromtimestamp(self._clock(), UTC) + timedelta(days=1)).date()
         rows: list[Any] = []
         for page in range(1, MOST_PAGES + 1):
-            if self._gate.ask():
+            if page > 1 and self._gate.ask():
                 return None
             found = read_history_list(self._segmind.history_page(page, first.isoformat(), last.isoformat()))
             if found is None:

@@ -60,8 +60,8 @@ class Submission:
             self._hold(job, shut)
             return
         request = body if isinstance(body, Refusal) else self._segmind.new_submit(body)
-        once_more = job.get("resubmitted") or job.get("absent")
-        changes: Row = {"held": None, "reason": None, "sent": _unsigned(body), "absent": None, "resubmitted": once_more}
+        once_more = job.get("resubmitted") or (job.get("absent") and "sent" in job) or None
+        changes: Row = {"held": None, "reason": None, "sent": _unsigned(body), "absent": None, "looks": None, "resubmitted": once_more}
         submitting = self._jobs.advance(job, State.SUBMITTING, within=POST_SECONDS, **changes)
         if submitting is None:
             self._too_late(job_id)

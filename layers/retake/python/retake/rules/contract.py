@@ -241,7 +241,7 @@ def is_ours(row: Mapping[str, Any], sent: Mapping[str, Any]) -> bool:
     body = _object(row.get("request_body"))
     if not isinstance(row.get("request_id"), str) or not _is_id(row["request_id"]):
         return False
-    same_note = all((body.get(name) or None) == (sent.get(name) or None) for name in ("prompt", "mode"))
+    same_note = (body.get("prompt") or None) == sent.get("prompt") and body.get("mode") in (None, "", sent.get("mode"))
     same_files = all(_place(body.get(name)) == _place(sent.get(name)) for name in ("video_url", "first_frame_url"))
     return same_note and same_files
 
@@ -259,7 +259,7 @@ def _object(value: Any) -> dict[str, Any]:
 def _place(url: Any) -> str:
     """Give an address without what a signature changes; the bucket may stand in the host."""
     try:
-        parts = urlsplit(url) if isinstance(url, str) else None
+        parts = urlsplit(url) if isinstance(url, str) and url else None
     except ValueError:
         return ""
     return f"{parts.hostname}{unquote(parts.path)}" if parts else ""

@@ -1,0 +1,321 @@
+"""Segmind over real HTTP on this machine: where the key goes, what no answer means, and downloads that break."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl
+
+import httpx
+import pytest
+
+from retake.adapters import segmind
+from retake.adapters.secret import ApiKey
+from retake.adapters.segmind import ResultFiles, ResultStream, ResultUnavailable, Segmind
+from retake.rules.contract import Accepted, Rejected, Unknown, Withheld, read_submit
+from retake.rules.states import Held
+
+KEY = "SG_secret"
+FILM = b"\0\0\0\x18ftypisom" + bytes(range(256)) * 2000
+Request = BaseHTTPRequestHandler
+
+
+@dataclass
+class Server:
+    """An HTTP server that does as it is told, and remembers what it was asked."""
+
+    url: str
+    answers: list[Callable[[Request], None]] = field(default_factory=list)
+    asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+
+
+@contextmanager
+def serving() -> Iterator[Server]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+            server.asked.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
+            (server.answers.pop(0) if server.answers else reply(200, b"{}"))(self)
+
+        do_GET = do_POST = answer  # noqa: N815
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        http.daemon_threads = True
+        server = Server(f"http://127.0.0.1:{http.server_port}")
+        threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
+        yield server
+        http.shutdown()
+
+
+def reply(status: int, body: bytes = b"", length: int | None = None, **headers: str) -> Callable[[Request], None]:
+    """Answer; with a `length` that the body does not have, the connection ends early."""
+
+    def answer(request: Request) -> None:
+        request.send_response(status)
+        for name, value in headers.items():
+            request.send_header(name.replace("_", "-"), value)
+        request.send_header("Content-Length", str(len(body) if length is None else length))
+        request.end_headers()
+        request.wfile.write(body)
+        request.close_connection = length is not None
+
+    return answer
+
+
+def ranged(total: int = len(FILM), start: int | None = None, status: int = 206) -> Callable[[Request], None]:
+    """Answer a ranged request as it wants, or from the wrong byte on."""
+
+    def answer(request: Request) -> None:
+        first = int(request.headers["range"].removeprefix("bytes=").rstrip("-")) if start is None else start
+        reply(status, FILM[first:], Content_Range=f"bytes {first}-{len(FILM) - 1}/{total}")(request)
+
+    return answer
+
+
+def chunked(body: bytes, end: bool = True) -> Callable[[Request], None]:
+    """Answer without telling the length."""
+
+    def answer(request: Request) -> None:
+        request.send_response(200)
+        request.send_header("Transfer-Encoding", "chunked")
+        request.end_headers()
+        request.wfile.write(b"%x\r\n%s\r\n" % (len(body), body) + (b"0\r\n\r\n" if end else b""))
+        request.close_connection = True
+
+    return answer
+
+
+def hang(request: Request) -> None:
+    threading.Event().wait(0.6)
+    request.close_connection = True
+
+
+def reset(request: Request) -> None:
+    request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    request.close_connection = True
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def other() -> Iterator[Server]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segmind, "_TIMEOUT", httpx.Timeout(0.3))
+
+
+def asking(server: Server, key: str = KEY) -> Segmind:
+    secrets: Any = type("Secrets", (), {"get": lambda self, name, **_: key})()
+    return Segmind(f"{server.url}/", f"{server.url}/inference-request/", ApiKey(secrets, "id"))
+
+
+def submit(server: Server, key: str = KEY) -> object:
+    client = asking(server, key)
+    return read_submit(client.send(client.new_submit({"video_url": "https://x/clip.mp4"})))
+
+
+def fetch(stream: ResultStream) -> bytes:
+    return b"".join(iter(lambda: stream.read(50_000), b""))
+
+
+def test_requests_go_to_the_documented_paths_with_the_key(server: Server) -> None:
+    client = asking(server)
+    client.send(client.new_submit({"video_url": "x"}))
+    client.status("r"), client.result("r"), client.history("r")
+    paths = ["/v2/modify-video", "/v2/requests/r/status", "/v2/requests/r", "/inference-request/request-history/r"]
+    assert [path for path, _ in server.asked] == paths
+    assert {headers["x-api-key"] for _, headers in server.asked} == {KEY}
+    assert server.asked[0][1]["content-type"] == "application/json"
+
+
+def test_a_key_is_kept_a_few_minutes_and_read_again_when_it_was_not_accepted(server: Server) -> None:
+    stored, reads = ["SG_old"], []
+
+    class Secrets:
+        kept = ""
+
+        def get(self, name: str, max_age: int, force_fetch: bool = False) -> str:
+            reads.append(max_age)
+            self.kept = stored[0] if force_fetch or not self.kept else self.kept
+            return self.kept
+
+    client = Segmind(server.url, server.url, ApiKey(Secrets(), "id"))  # type: ignore[arg-type]
+    refused = client.new_submit({})
+    for step in (lambda: None, lambda: stored.insert(0, "SG_new"), client.refresh_key):
+        step()
+        client.status("r")
+    assert [client.refresh_key(refused), client.refresh_key(refused)] == [True, False]
+    assert refused.headers["x-api-key"] == "SG_new"
+    assert [headers["x-api-key"] for _, headers in server.asked] == ["SG_old", "SG_old", "SG_new"]
+    assert set(reads) == {300}
+
+
+def test_the_history_is_asked_for_newest_first_as_documented(server: Server) -> None:
+    asking(server).history_page(2, "2027-01-01", "2027-01-03")
+    path, _, query = server.asked[0][0].partition("?")
+    asked = {"page": "2", "per_page": "100", "from_date": "2027-01-01", "to_date": "2027-01-03", "model_name": "modify-video"}
+    assert path == "/inference-request/request-history"
+    assert dict(parse_qsl(query)) == asked | {"sort_order": "desc"}
+    assert server.asked[0][1]["x-api-key"] == KEY
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed_with_the_key(server: Server, other: Server, status: int) -> None:
+    server.answers = [reply(status, Location=other.url), reply(status, Location=other.url)]
+    assert isinstance(submit(server), Unknown)
+    assert asking(server).status("r").status == status
+    assert other.asked == []
+
+
+@pytest.mark.parametrize("fault", [hang, reset, reply(200, b'{"request_id"', length=500), lambda request: None])
+def test_a_submit_whose_answer_never_came_may_have_been_accepted(server: Server, fault: Callable[[Request], None]) -> None:
+    def only_once(request: Request) -> None:
+        fault(request)
+        request.close_connection = True
+
+    server.answers = [only_once]
+    assert isinstance(submit(server), Unknown)
+    assert len(server.asked) == 1
+
+
+def test_a_submit_that_could_not_even_connect_was_not_sent() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        assert isinstance(submit(Server(f"http://127.0.0.1:{closed.getsockname()[1]}")), Withheld)
+
+
+def test_answers_are_read_whatever_they_are(server: Server) -> None:
+    server.answers = [
+        reply(200, b'{"request_id": "r-1"}'),
+        reply(400, b'{"error": "no"}'),
+        reply(200, b"\xff<html>"),
+        reply(200, b" " * 3_000_000),
+        reply(200, b"not gzip", Content_Encoding="gzip"),
+    ]
+    assert [type(submit(server)) for _ in range(5)] == [Accepted, Rejected, Unknown, Unknown, Unknown]
+
+
+def test_a_giant_answer_is_not_held_in_memory(server: Server) -> None:
+    server.answers = [reply(200, b"x" * 5_000_000)]
+    assert len(asking(server).status("r").text) <= segmind.MAX_ANSWER_BYTES + 2**17
+
+
+@pytest.mark.parametrize("key", ["SG_a\nb", "SG_\u200bab", "SG_é", "SG_\0"])
+def test_a_key_that_cannot_be_sent_holds_the_job(server: Server, key: str) -> None:
+    """What is left of it is sent, for Segmind to refuse."""
+    server.answers = [reply(401, b'{"error": "invalid_api_key"}')]
+    submitted = submit(server, key)
+    assert isinstance(submitted, Withheld)
+    assert submitted.held is Held.KEY
+    assert server.asked[0][1]["x-api-key"].removeprefix("SG_") in ("ab", "")
+
+
+@pytest.mark.parametrize("answer", [reply(200, FILM), chunked(FILM)])
+def test_a_result_is_read_whole_without_the_key(server: Server, answer: Callable[[Request], None]) -> None:
+    server.answers = [answer]
+    stream = ResultFiles(server.url).open(f"{server.url}/out.mp4")
+    assert fetch(stream) == FILM
+    assert stream.length in (len(FILM), None)
+    assert "x-api-key" not in server.asked[0][1]
+
+
+@pytest.mark.parametrize("cut", [0, 5, 12, 70_000, len(FILM) - 1])
+def test_a_download_that_breaks_goes_on_by_range(server: Server, cut: int) -> None:
+    server.answers = [reply(200, FILM[:cut], length=len(FILM), ETag='"e"'), ranged()]
+    assert fetch(ResultFiles(server.url).open(server.url)) == FILM
+    assert server.asked[1][1]["if-range"] == '"e"'
+
+
+def test_a_download_of_unknown_length_that_breaks_goes_on_by_range(server: Server) -> None:
+    server.answers = [chunked(FILM[:100_000], end=False), ranged()]
+    assert fetch(ResultFiles(server.url).open(server.url)) == FILM
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        reply(200, FILM), reply(416), reply(404), ranged(start=0), ranged(start=11), ranged(status=200), reply(206, FILM[9:]), reset, hang,
+    ],
+)  # fmt: skip
+def test_a_download_that_cannot_go_on_at_its_place_is_unavailable(server: Server, second: Callable[[Request], None]) -> None:
+    server.answers = [reply(200, FILM[:70_000], length=len(FILM)), second]
+    with pytest.raises(ResultUnavailable):
+        fetch(ResultFiles(server.url).open(server.url))
+
+
+def test_a_download_that_breaks_again_and_again_is_given_up(server: Server) -> None:
+    def more(request: Request) -> None:
+        first = int(request.headers["range"].removeprefix("bytes=").rstrip("-"))
+        reply(206, FILM[first : first + 10], length=len(FILM) - first, Content_Range=f"bytes {first}-/{len(FILM)}")(request)
+
+    server.answers = [reply(200, FILM[:20], length=len(FILM)), *[more] * 50]
+    with pytest.raises(ResultUnavailable, match="broke 6 times"):
+        fetch(ResultFiles(server.url).open(server.url))
+
+
+@pytest.mark.parametrize(
+    "answer", [reply(404), reply(403), reply(500), reply(204), reply(200), reply(200, b"<html>" * 9), reply(200, b"\0\0\0\x18ft")]
+)
+def test_what_is_no_mp4_is_unavailable(server: Server, answer: Callable[[Request], None]) -> None:
+    server.answers = [answer] * 9
+    with pytest.raises(ResultUnavailable):
+        ResultFiles(server.url).open(server.url)
+
+
+def test_a_redirect_to_another_host_is_followed_without_the_key(server: Server, other: Server) -> None:
+    server.answers, other.answers = [reply(302, Location=f"{other.url}/moved.mp4")], [reply(200, FILM)]
+    assert fetch(ResultFiles(server.url).open(server.url)) == FILM
+    assert "x-api-key" not in other.asked[0][1]
+
+
+@pytest.mark.parametrize(
+    "to", ["/round", "ftp://example.com/x", "file:///etc/passwd", "http://169.254.169.254/latest", "http://10.0.0.1/x"]
+)
+def test_a_redirect_to_nowhere_good_is_not_followed(server: Server, to: str) -> None:
+    server.answers = [reply(302, Location=to)] * 9
+    with pytest.raises(ResultUnavailable):
+        ResultFiles(server.url).open(server.url)
+    assert len(server.asked) <= 4
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]", "x@127.0.0.1", "0"])
+def test_beside_a_public_origin_this_machine_is_not_asked(server: Server, host: str) -> None:
+    port = server.url.rpartition(":")[2]
+    for scheme in ("http", "https"):
+        with pytest.raises(ResultUnavailable):
+            ResultFiles("https://api.segmind.com").open(f"{scheme}://{host}:{port}/out.mp4")
+    assert server.asked == []
+
+
+def test_a_result_that_is_larger_than_any_is_not_read(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segmind, "MAX_RESULT_BYTES", 100_000)
+    server.answers = [reply(200, FILM)]
+    with pytest.raises(ResultUnavailable, match="larger"):
+        fetch(ResultFiles(server.url).open(server.url))
+
+
+def test_a_file_that_changed_meanwhile_is_not_joined_to_the_old_one(server: Server) -> None:
+    server.answers = [reply(200, FILM[:70_000], length=len(FILM)), ranged(total=len(FILM) + 5)]
+    with pytest.raises(ResultUnavailable):
+        fetch(ResultFiles(server.url).open(server.url))
+
+
+@pytest.mark.parametrize("url", ["https://xn--a/", "https://é.example/\ud800"])
+def test_an_odd_address_is_unavailable(url: str) -> None:
+    with pytest.raises(ResultUnavailable):
+        ResultFiles("https://api.segmind.com").open(url)
