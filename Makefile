@@ -15,7 +15,7 @@ demo: $(VENV)/.local ## drop two clips on the embedded cloud and watch them come
 	@$(BIN)/python -m local.demo
 
 test: $(VENV)/.tests ## all tests that need no account
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.tests ## style, types, template
 	$(BIN)/ruff check .
