@@ -16,4 +16,4 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         stack = Stack(cloud)
         yield stack
         stack.check()
-    assert "not taken" not in (folder / "ministack.log").read_text()
+    assert '"message":"not taken"' not in (folder / "ministack.log").read_text()
