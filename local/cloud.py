@@ -108,14 +108,16 @@ def start(wanted: Wanted, folder: Path, say: Callable[[str], None] = lambda _: N
 
 
 def stop(pids: list[int]) -> None:
-    """Stop processes that `start` started, and wait for their end."""
+    """Stop processes that `start` started, with their functions, and wait for their end."""
     for pid in pids:
-        _signal(pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline and any(_alive(pid) for pid in pids):
         time.sleep(0.05)
     for pid in pids:
-        _signal(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
 
 
 def deploy(endpoint: str, parameters: Mapping[str, str], folder: Path, template: Path = ROOT / "template.yaml") -> dict[str, str]:
@@ -212,17 +214,22 @@ def _free_port() -> int:
         return port
 
 
-def _signal(pid: int, number: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, number)
-
-
 def _alive(pid: int) -> bool:
-    try:
-        return os.waitpid(pid, os.WNOHANG) == (0, 0)
-    except ChildProcessError:
-        status = Path(f"/proc/{pid}/stat")
-        return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
+    """Tell whether a process that leads its session, or any of those it started, still runs."""
+    with suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+    processes = list(Path("/proc").glob("[0-9]*/stat"))
+    if not processes:  # no Linux
+        with suppress(ProcessLookupError):
+            os.killpg(pid, 0)
+            return True
+        return False
+    for process in processes:
+        with suppress(OSError):  # it has ended meanwhile
+            state, _, _, session = process.read_text().rpartition(")")[2].split()[:4]
+            if session == str(pid) and state not in "ZX":
+                return True
+    return False
 
 
 def _up() -> None:
