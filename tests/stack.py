@@ -33,6 +33,11 @@ class Stack:
         content = body.read_bytes() if isinstance(body, Path) else json.dumps(body).encode() if isinstance(body, dict) else body
         self.s3.put_object(Bucket=self.input, Key=key, Body=content, **options)
 
+    def drop_pair(self, key: str, clip: bytes | Path, note: dict[str, Any] | None = None) -> None:
+        """Drop a clip, then its sidecar."""
+        self.drop(key, clip)
+        self.drop(key.rpartition(".")[0] + ".json", note or {})
+
     def answer(self, name: str) -> dict[str, Any] | None:
         """Read `<name>.job.json` or `<name>.error.json`; it is an error if both are there."""
         found = [answer for suffix in (".job.json", ".error.json") if (answer := self.read(name + suffix))]

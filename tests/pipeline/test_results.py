@@ -11,8 +11,7 @@ def test_every_shape_of_a_result_is_understood(pipeline: Stack, clip: Path) -> N
     shapes = [shape for shape in (*SHAPES, *JSON_SHAPES) if shape != "unknown"]
     for shape in shapes:
         pipeline.rule(endpoint="submit", match=f"shape/{shape}.", settings={"shape": shape})
-        pipeline.drop(f"shape/{shape}.mp4", clip)
-        pipeline.drop(f"shape/{shape}.json", {})
+        pipeline.drop_pair(f"shape/{shape}.mp4", clip)
     for shape in shapes:
         answer = pipeline.until(f"shape/{shape}.mp4", "DELIVERED")
         assert pipeline.read(f"shape/{shape}.mp4") == pipeline.rendered(answer["request_id"]), shape
@@ -20,8 +19,7 @@ def test_every_shape_of_a_result_is_understood(pipeline: Stack, clip: Path) -> N
 
 def test_a_result_of_unknown_shape_keeps_the_job_for_a_person(pipeline: Stack, clip: Path) -> None:
     pipeline.rule(endpoint="submit", match="strange/", settings={"shape": "unknown"})
-    pipeline.drop("strange/clip.mp4", clip)
-    pipeline.drop("strange/clip.json", {})
+    pipeline.drop_pair("strange/clip.mp4", clip)
     answer = pipeline.eventually(lambda: (a := pipeline.answer("strange/clip.mp4")) and a.get("reason") and a, "a reason")
     assert answer["state"] == "RENDERING"
     assert "no address" in answer["reason"]
@@ -32,8 +30,7 @@ def test_failures_tell_their_reason_and_cost_nothing(pipeline: Stack, clip: Path
         [{"fail_as": "error"}, {"fail_as": "detail"}, {"fail_as": "detail_list"}, {"fail_as": "error", "failed_status": 200}]
     ):
         pipeline.rule(endpoint="submit", match=f"fail/{number}.", settings={"fail": f"blocked {number}"} | settings)
-        pipeline.drop(f"fail/{number}.mp4", clip)
-        pipeline.drop(f"fail/{number}.json", {})
+        pipeline.drop_pair(f"fail/{number}.mp4", clip)
     for number in range(4):
         answer = pipeline.until(f"fail/{number}.mp4", "FAILED")
         assert f"blocked {number}" in answer["message"]
@@ -49,8 +46,7 @@ def test_downloads_that_break_or_hide_their_length_arrive_whole(pipeline: Stack,
     }
     for name, fault in faults.items():
         pipeline.rule(endpoint="file", match=f"download/{name}.", **fault)
-        pipeline.drop(f"download/{name}.mp4", clip)
-        pipeline.drop(f"download/{name}.json", {})
+        pipeline.drop_pair(f"download/{name}.mp4", clip)
     for name in faults:
         answer = pipeline.until(f"download/{name}.mp4", "DELIVERED")
         assert pipeline.read(f"download/{name}.mp4") == pipeline.rendered(answer["request_id"]), name
@@ -60,8 +56,7 @@ def test_a_result_that_is_no_video_or_lies_about_its_length_is_not_delivered(pip
     faults = {"page": {"fault": "content", "body": "<html>sorry</html>"}, "liar": {"fault": "length", "bytes": 100}}
     for name, fault in faults.items():
         pipeline.rule(endpoint="file", match=f"lies/{name}.", times=2, **fault)
-        pipeline.drop(f"lies/{name}.mp4", clip)
-        pipeline.drop(f"lies/{name}.json", {})
+        pipeline.drop_pair(f"lies/{name}.mp4", clip)
     for name in faults:
         answer = pipeline.until(f"lies/{name}.mp4", "DELIVERED")
         assert pipeline.read(f"lies/{name}.mp4") == pipeline.rendered(answer["request_id"]), name
@@ -69,8 +64,7 @@ def test_a_result_that_is_no_video_or_lies_about_its_length_is_not_delivered(pip
 
 def test_a_run_that_was_stopped_is_taken_up_again(pipeline: Stack, clip: Path) -> None:
     pipeline.rule(endpoint="submit", match="stopped/", settings={"render_seconds": 6})
-    pipeline.drop("stopped/clip.mp4", clip)
-    pipeline.drop("stopped/clip.json", {})
+    pipeline.drop_pair("stopped/clip.mp4", clip)
     job = pipeline.until("stopped/clip.mp4", "RENDERING")["job"]
     arn = pipeline.cloud.outputs["StateMachineArn"].replace(":stateMachine:", ":execution:") + f":{job}-0"
     pipeline.states.stop_execution(executionArn=arn)
