@@ -6,12 +6,13 @@ from typing import Any
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from retake import parts
-from retake.observability import logger
+from retake.observability import logger, metrics
 
 settlement = parts.settlement()
 
 
 @logger.inject_lambda_context
+@metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Settle one job: named by its wait-loop, or by the event of an execution that ended outside its definition."""
     loop = json.loads(event["detail"]["input"]) if "detail" in event else event

@@ -13,7 +13,7 @@ from retake.adapters.secret import ApiKey
 from retake.adapters.segmind import Segmind
 from retake.adapters.storage import InputBucket, LinkSigner, signing_client
 from retake.intake import Intake
-from retake.observability import logger
+from retake.observability import logger, metrics
 from retake.submission import Submission
 
 settings = parts.settings
@@ -42,6 +42,7 @@ def take(record: SQSRecord) -> None:
 
 
 @logger.inject_lambda_context
+@metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> Any:
     """Handle a batch of the drop queue; only the messages that failed come back."""
     return process_partial_response(event=event, record_handler=take, processor=processor, context=context)

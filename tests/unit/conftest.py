@@ -221,7 +221,7 @@ class World:
         jobs = jobs or self.jobs
         looking: Any = (jobs, self.answers, self.settlement, self.segmind, self.gate, self.queue)
         parts: Any = (jobs, self.answers, self.settlement, self.queue, self.runs, Recovery(*looking, self.clock))
-        return Sweeping(*parts, self.clock)
+        return Sweeping(*parts, self.gate, self.clock)
 
     def delivery(self, files: Any) -> Delivery:
         return Delivery(self.jobs, self.answers, files, self.output, self.clock)

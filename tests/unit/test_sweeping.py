@@ -1,9 +1,13 @@
 """Whatever stopped half-way goes on, and nothing that goes on is stopped."""
 
+import json
 from typing import Any
 
+import pytest
+
 from retake.adapters.jobs import JobsTable, Row
-from retake.rules.states import State
+from retake.observability import metrics
+from retake.rules.states import Held, State
 
 from .conftest import CrowdedGate, World
 
@@ -92,3 +96,25 @@ def _ignoring_errors(step: Any) -> None:
         step()
     except RuntimeError:
         return
+
+
+def test_each_sweep_tells_how_things_stand(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.rendering()
+    alone = world.claimed("j2", "c2.mp4")
+    held = world.claimed("j3", "c3.mp4")
+    world.move(held, State.HELD, queue="held", at=1, held="credits", reason="none left", held_since=1)
+    world.gate.keep_back(Held.CREDITS, "none left")
+    world.clock.now += 2000
+    assert alone
+    metrics.clear_metrics()
+    metrics.log_metrics(lambda event, context: world.sweeping().sweep())({}, None)
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    figures = {name: told[name] for name in ("JobsHeld", "JobsOverdue", "JobsAtSegmind", "AccountHeld", "BudgetReached", "SpentTodayUsd")}
+    assert figures == {
+        "JobsHeld": [1],
+        "JobsOverdue": [0],
+        "JobsAtSegmind": [1],
+        "AccountHeld": [1],
+        "BudgetReached": [0],
+        "SpentTodayUsd": [0.6],
+    }

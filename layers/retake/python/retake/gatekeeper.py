@@ -50,6 +50,10 @@ class Gatekeeper:
         """Count the jobs that could be let through now."""
         return self._jobs.gate()[0].free(self._limits, self._clock())
 
+    def figures(self) -> dict[str, float]:
+        """Say how things stand at the gate."""
+        return self._jobs.gate()[0].figures(self._limits, self._clock())
+
     def _step(self, step: Callable[[Gate], Gate | Shut]) -> Shut | None:
         outcome = self._jobs.at_gate(step)
         return outcome if isinstance(outcome, Shut) else None

@@ -1,12 +1,12 @@
-"""One logger and one metrics namespace for all functions."""
+"""One logger and one metrics namespace for all functions; the stack's name is their `service`."""
 
-from aws_lambda_powertools import Logger, single_metric
+from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-logger = Logger(service="retake")
+logger = Logger()
+metrics = Metrics(namespace="Retake")
 
 
-def count(name: str, value: float = 1) -> None:
-    """Count something in the metrics namespace `Retake`."""
-    with single_metric(name=name, unit=MetricUnit.Count, value=value, namespace="Retake"):
-        pass
+def measure(name: str, value: float = 1) -> None:
+    """Add a figure to what the function tells CloudWatch when it ends."""
+    metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from .adapters.jobs import JobsTable, Row
+from .adapters.jobs import JobsTable
 from .adapters.messages import DropQueue, EventBus
 from .answers import Answers
 from .gatekeeper import Gatekeeper
-from .observability import count, logger
+from .observability import logger, measure
 from .rules import answer
 from .rules.states import ENDED, PAID, State
 
@@ -35,7 +35,7 @@ class Settlement:
         if not self._gate.release(job_id, job.get("cost_usd") if State(job["state"]) in PAID else 0):
             return
         self.announce(str(job["state"]).capitalize(), answer.of_job(job))
-        self._count(job)
+        measure(job["state"].capitalize())
         self._jobs.note(job, queue=None, at=None)
         self.let_next_go()
 
@@ -48,8 +48,3 @@ class Settlement:
         if free := min(self._gate.free(), NEXT_AT_ONCE):
             for job in self._jobs.held(free):
                 self._queue.go_on(job["id"])
-
-    def _count(self, job: Row) -> None:
-        count(job["state"].capitalize())
-        if "cost_usd" in job:
-            count("CostUsd", job["cost_usd"])

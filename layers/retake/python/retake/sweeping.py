@@ -2,16 +2,18 @@
 
 from collections.abc import Callable
 
-from .adapters.jobs import JobsTable, Row
+from .adapters.jobs import DUE, HELD, JobsTable, Row
 from .adapters.messages import DropQueue, Runs
 from .answers import Answers
-from .observability import logger
+from .gatekeeper import Gatekeeper
+from .observability import logger, measure
 from .recovery import Recovery
 from .rules.planner import Plan
 from .rules.states import ENDED, State
 from .settlement import Settlement
 
 MOST = 100  # rows a sweep takes on; the next one is a minute away
+OVERDUE = 900  # seconds after which a row that nobody has moved on counts as alone
 AGAIN = 300  # seconds until a row that was moved on is looked at again
 
 
@@ -26,10 +28,12 @@ class Sweeping:
         queue: DropQueue,
         runs: Runs,
         recovery: Recovery,
+        gate: Gatekeeper,
         clock: Callable[[], float],
     ) -> None:
         self._jobs, self._answers, self._settlement = jobs, answers, settlement
-        self._queue, self._runs, self._recovery, self._clock = queue, runs, recovery, clock
+        self._queue, self._runs, self._recovery = queue, runs, recovery
+        self._gate, self._clock = gate, clock
 
     def sweep(self) -> int:
         """Move on what is due, and let held jobs go; tells how many rows were due."""
@@ -40,7 +44,16 @@ class Sweeping:
             except Exception:  # noqa: BLE001 - one row that cannot be moved on must not stop the others
                 logger.exception("could not be moved on", pk=row["pk"])
         self._settlement.let_next_go()
+        self._measure()
         return len(due)
+
+    def _measure(self) -> None:
+        """Tell how things stand; the first page of a count, some thousands, is as good as all."""
+        now = self._clock()
+        for name, value in self._gate.figures().items():
+            measure(name, value)
+        measure("JobsHeld", self._jobs.count(HELD, now))
+        measure("JobsOverdue", self._jobs.count(DUE, now - OVERDUE))
 
     def _place(self, place: Row) -> None:
         self._jobs.look_later(place, self._clock() + AGAIN)

@@ -131,6 +131,17 @@ class JobsTable:
         """List held jobs, oldest first."""
         return self._queued("#q = :q", {":q": HELD}, most)
 
+    def count(self, queue: str, before: float) -> int:
+        """Count the rows of one partition of the queue index whose second `at` is earlier than `before`."""
+        counted = self._table.query(
+            IndexName=QUEUE_INDEX,
+            Select="COUNT",
+            KeyConditionExpression="#q = :q AND #at < :before",
+            ExpressionAttributeNames={"#q": "queue", "#at": "at"},
+            ExpressionAttributeValues={":q": queue, ":before": int(before)},
+        )
+        return int(counted["Count"])
+
     def gate(self) -> tuple[Gate, int]:
         """Read the gate and its version."""
         row = self._get("gate") or {}

@@ -130,6 +130,16 @@ class Gate:
         covered = min(1e6, (limits.daily_budget_usd - self._spent(now)) / PRICE + 1e-6)
         return max(0, min(limits.in_flight - len(self._running(now)), int(covered)))
 
+    def figures(self, limits: Limits, now: float) -> dict[str, float]:
+        """Say how things stand: jobs at Segmind, whether the account is held, what was spent today, and whether that is all."""
+        spent = self._spent(now)
+        return {
+            "JobsAtSegmind": len(self._running(now)),
+            "AccountHeld": int(self.hold is not None),
+            "SpentTodayUsd": spent,
+            "BudgetReached": int(spent + PRICE > limits.daily_budget_usd),
+        }
+
     def _running(self, now: float) -> dict[str, int]:
         return {job: end for job, end in self.leases.items() if end > now}
 
