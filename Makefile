@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LAYER := layers/dependencies/python
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
+PIP := -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
+SAM := $(VENV)/sam/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint up down lock clean
+.PHONY: help demo test lint up down build deploy lock clean
 
 help: ## this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,14 +15,16 @@ help: ## this text
 demo: $(VENV)/.local ## drop two clips on the embedded cloud and watch them come back
 	@$(BIN)/python -m local.demo
 
-test: $(VENV)/.tests ## all tests that need no account
+test: $(VENV)/.tests $(VENV)/.sam ## all tests that need no account
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-lint: $(VENV)/.tests ## style, types, template
+lint: $(VENV)/.tests $(VENV)/.sam ## style, types, template
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/cfn-lint template.yaml
+	$(SAM)/sam validate --lint
+	BC_SKIP_MAPPING=TRUE $(SAM)/checkov -f template.yaml
 
 up: $(VENV)/.local ## start the embedded cloud and leave it running; takes SEGMIND_BASE_URL, SEGMIND_HISTORY_URL, WAIT_SCALE, AUTH, PORT
 	@$(BIN)/python -m local.cloud up
@@ -29,8 +32,15 @@ up: $(VENV)/.local ## start the embedded cloud and leave it running; takes SEGMI
 down: ## stop it
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m local.cloud down; fi
 
+build: $(VENV)/.sam ## build what is deployed, and print its size
+	@PATH="$$(dirname "$$($(SAM)/uv python find --no-python-downloads 3.13 2>/dev/null || echo .)"):$$PATH" $(SAM)/sam build
+	@for part in .aws-sam/build/*Layer functions/*; do printf '%-28s %6d KB packed\n' "$$(basename $$part)" $$(($$(tar -cz -C $$part . | wc -c) / 1024)); done
+
+deploy: build ## build and deploy to your AWS account; asks for what it needs the first time, ARGS goes to `sam deploy`
+	$(SAM)/sam deploy $(or $(ARGS),$(shell $(BIN)/aws cloudformation describe-stacks --stack-name retake >/dev/null 2>&1 || echo --guided))
+
 lock: $(VENV)/.tests ## compile the requirements anew, with hashes
-	@for folder in layers/dependencies local tests; do \
+	@for folder in layers/dependencies local tests cli/sam; do \
 		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 			--custom-compile-command "make lock" $$folder/requirements.in --output-file $$folder/requirements.txt; done
 
@@ -44,12 +54,18 @@ $(VENV)/.python:
 
 $(VENV)/.local: $(VENV)/.python local/requirements.txt $(LAYER)
 	@echo "installing what the embedded cloud needs (once)"
-	$(PIP) -r local/requirements.txt
+	$(BIN)/python $(PIP) -r local/requirements.txt
 	@touch $@
 
 $(VENV)/.tests: $(VENV)/.local tests/requirements.txt
 	@echo "installing what the tests need (once)"
-	$(PIP) -r tests/requirements.txt
+	$(BIN)/python $(PIP) -r tests/requirements.txt
+	@touch $@
+
+$(VENV)/.sam: $(VENV)/.local cli/sam/requirements.txt
+	@echo "installing what deploys and checks the template (once)"
+	$(PYTHON) -m venv $(VENV)/sam
+	$(SAM)/python $(PIP) -r cli/sam/requirements.txt
 	@touch $@
 
 $(LAYER): $(VENV)/.python layers/dependencies/requirements.txt layers/dependencies/Makefile
