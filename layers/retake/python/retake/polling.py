@@ -90,7 +90,7 @@ class Polling:
         if wait := self._shut():
             return loop | {"next": WAIT, "wait_seconds": wait}
         answer = self._segmind.result(job["request_id"])
-        if result := read_result(answer):
+        if result := read_result(answer, job.get("sent", {})):
             return self._deliver(loop, job, result.url, {**found, **result.metrics})
         if answer.status != 200:
             return self._unanswered(loop, job, read_status(answer))
@@ -134,7 +134,7 @@ class Polling:
         logger.error("a paid result needs a look", job_id=job["id"], reason=reason)
         if job.get("reason") != reason:
             self._jobs.note(job, reason=reason)
-            self._answers.tell(job["id"])
+        self._answers.tell(job["id"])
         return loop | {"next": WAIT, "wait_seconds": LONGEST_GAP}
 
     def _shut(self) -> int:

@@ -119,3 +119,29 @@ def _time(payload: bytes) -> tuple[int, int]:
     if not timescale:
         raise _Broken("its time scale is zero")
     return timescale, 0 if duration == 256**wide - 1 else duration
+
+
+class Boxes:
+    """Follows the top-level boxes of an MP4 as its bytes come by, to tell its end from a break where no length was told."""
+
+    def __init__(self) -> None:
+        self._head, self._left = b"", 0
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes of the file."""
+        while chunk:
+            if self._left:
+                taken = min(self._left, len(chunk))
+                self._left, chunk = self._left - taken, chunk[taken:]
+                continue
+            length = 16 if self._head[:4] == b"\0\0\0\1" else 8
+            self._head, chunk = self._head + chunk[: length - len(self._head)], chunk[length - len(self._head) :]
+            if len(self._head) == (16 if self._head[:4] == b"\0\0\0\1" else 8):
+                size = int.from_bytes(self._head[8:] or self._head[:4])
+                self._left = max(0, size - len(self._head)) if size else 1 << 62  # no size: to the end of the file, wherever that is
+                self._head = b""
+
+    @property
+    def broken(self) -> bool:
+        """Tell whether the bytes end within a box of known size."""
+        return bool(self._head) or 0 < self._left < 1 << 48
