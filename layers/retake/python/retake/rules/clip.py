@@ -84,8 +84,9 @@ def _walk(read_at: ReadAt, size: int) -> tuple[float, bool]:
         elif kind == b"mehd":
             whole = int.from_bytes(payload[4 : 12 if payload[:1] == b"\x01" else 8]) / timescale
     # The other boxes of a fragmented film tell the length of its first part only.
-    for _ in _boxes(read_at, moov[1], size, budget):
-        pass  # the media must be there to its end
+    # The media must be there to its end, and no other moov that somebody else might believe.
+    if any(kind == b"moov" for kind, *_ in _boxes(read_at, moov[1], size, budget)):
+        raise _Broken("it has two moov boxes")
     return max(whole, *claims) if whole or not fragmented else 0.0, has_video
 
 
