@@ -20,6 +20,7 @@ LOOKS = 3  # without a trace, over ...
 ABSENT_SECONDS = 300  # ... at least so long, before the request counts as absent: how soon a row appears is not known
 DEAF_SECONDS = 900  # the history cannot be read for so long, before a person is asked
 MOST_PAGES = 20
+READ_SECONDS = 30  # after which no further page is asked for: other jobs wait for the same sweep
 
 
 class Recovery:
@@ -70,8 +71,9 @@ class Recovery:
         """Read the history from the day of the submit on; `None` when any page of it cannot be read this time."""
         first, last = (since - timedelta(days=1)).date(), (datetime.fromtimestamp(self._clock(), UTC) + timedelta(days=1)).date()
         rows: list[Any] = []
+        began = self._clock()
         for page in range(1, MOST_PAGES + 1):
-            if page > 1 and self._gate.ask():
+            if page > 1 and (self._clock() > began + READ_SECONDS or self._gate.ask()):
                 return None
             found = read_history_list(self._segmind.history_page(page, first.isoformat(), last.isoformat()))
             if found is None:
