@@ -15,6 +15,7 @@ from retake.rules.addresses import may_connect, may_fetch
 from . import fuzz
 
 PUBLIC = "https://api.segmind.com"
+FILES = ResultFiles(PUBLIC)
 INSIDE = [
     "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.2.0/24", "192.168.0.0/16",
     "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
@@ -106,7 +107,7 @@ def connected(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def refused(url: str) -> None:
     with pytest.raises(ResultUnavailable) as told:
-        ResultFiles(PUBLIC).open(url)
+        FILES.open(url)
     assert len(str(told.value)) <= 500
     str(told.value).encode()
 
