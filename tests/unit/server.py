@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ssl import SSLContext
 from typing import Any
 
 from retake.adapters.secret import ApiKey
@@ -26,7 +27,7 @@ class Server:
 
 
 @contextmanager
-def serving() -> Iterator[Server]:
+def serving(tls: SSLContext | None = None) -> Iterator[Server]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -42,7 +43,8 @@ def serving() -> Iterator[Server]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
         http.daemon_threads = True
         http.handle_error = lambda *_: None  # type: ignore[method-assign] # clients hang up
-        server = Server(f"http://127.0.0.1:{http.server_port}")
+        http.socket = tls.wrap_socket(http.socket, server_side=True) if tls else http.socket
+        server = Server(f"{'https://localhost' if tls else 'http://127.0.0.1'}:{http.server_port}")
         threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
         yield server
         http.shutdown()

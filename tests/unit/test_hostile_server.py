@@ -2,20 +2,27 @@
 
 import gzip
 import socket
+import ssl
 import threading
 import zlib
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpcore
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from retake.adapters import segmind
 from retake.adapters.segmind import ResultFiles, ResultUnavailable
-from retake.rules.contract import Accepted, Unknown
+from retake.rules.contract import Accepted, Unknown, Withheld
 
-from .server import FILM, KEY, Request, Server, asking, chunked, fetch, reply, submit
+from .server import FILM, KEY, Request, Server, asking, chunked, fetch, reply, serving, submit
 
 ACCEPTED = b'{"request_id": "r-1"}'
 WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
@@ -295,3 +302,39 @@ def test_a_name_with_very_many_addresses_is_given_up_in_time(monkeypatch: pytest
     monkeypatch.setattr(httpcore.SyncBackend, "connect_tcp", late)
     with pytest.raises(ResultUnavailable, match="ConnectTimeout"):
         ResultFiles(PUBLIC).open("https://many.example/out.mp4")
+
+
+def certificate(folder: Path, host: str) -> Path:
+    """Make a certificate that signs itself, with its key, in one file."""
+    key, name, now = ec.generate_private_key(ec.SECP256R1()), x509.Name([]), datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
+    signed = made.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=True).sign(key, hashes.SHA256())
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    file = folder / "certificate.pem"
+    file.write_bytes(private + signed.public_bytes(Encoding.PEM))
+    return file
+
+
+@pytest.mark.parametrize(("host", "trusted"), [("localhost", True), ("segmind.example", True), ("localhost", False)])
+def test_only_a_server_that_proves_its_name_gets_a_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, trusted: bool
+) -> None:
+    file = certificate(tmp_path, host)
+    theirs, ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context(cafile=file if trusted else None)
+    theirs.load_cert_chain(file)
+    monkeypatch.setattr(segmind, "TLS", ours)
+    with serving(theirs) as server:
+        server.answers = [reply(200, ACCEPTED), DRIPS["body"], reply(200, FILM)]
+        if not (trusted and host == "localhost"):
+            assert isinstance(submit(server), Withheld)
+            assert server.asked == []
+            return
+        assert submit(server) == Accepted("r-1")
+        assert isinstance(submit(server), Unknown)
+        assert fetch(ResultFiles(server.url).open(f"{server.url}/out.mp4")) == FILM
+
+
+def test_a_server_that_says_nothing_when_greeted_was_sent_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segmind, "_TIMEOUT", httpx.Timeout(0.2))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert isinstance(submit(Server(f"https://127.0.0.1:{silent.getsockname()[1]}")), Withheld)
