@@ -31,6 +31,8 @@ from retake.settlement import Settlement
 from retake.submission import Submission
 from retake.sweeping import Sweeping
 
+from .server import Server, serving
+
 REGION = "eu-central-1"
 QUICK = Config(parameter_validation=False)
 NOW = 1_800_000_000.0
@@ -294,6 +296,18 @@ class World:
 
     def loop(self, job_id: str = "j1") -> dict[str, Any]:
         return {"job_id": job_id, "polls": 0, "wait_seconds": 0, "plan": {"first": 120, "gap": 15, "growth": 1.05}}
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def other() -> Iterator[Server]:
+    with serving() as server:
+        yield server
 
 
 @pytest.fixture

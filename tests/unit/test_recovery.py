@@ -164,6 +164,23 @@ def test_looks_that_saw_nothing_because_the_history_was_away_do_not_count(world:
     assert len(world.segmind.sent) == 2
 
 
+def test_a_history_that_is_endless_and_slow_keeps_no_other_job_waiting(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown(world)
+    asked: list[int] = []
+
+    def slow(number: int, *days: str) -> Answer:
+        asked.append(number)
+        world.clock.now += 20
+        return page(*[{"request_id": f"x-{number}"}] * 100)
+
+    monkeypatch.setattr(world.segmind, "history_page", slow)
+    world.clock.now += 60
+    world.sweeping().sweep()
+    assert asked == [1, 2]
+    assert (world.state(), "looks" in world.job()) == ("SUBMIT_UNKNOWN", False)
+    assert world.job()["at"] > world.clock.now
+
+
 def test_a_page_that_cannot_be_read_makes_the_whole_look_a_blind_one(world: World) -> None:
     unknown(world)
     world.segmind.pages = [page(row("o", video_url="https://x/")), Answer(0, "ReadTimeout")]

@@ -235,7 +235,7 @@ def test_what_is_kept_of_a_request_has_no_signatures(world: World) -> None:
         "first_frame_url": "https://input.s3.eu-central-1.amazonaws.com/look.png",
     }
     assert world.job()["sent"] == {"mode": "adhere_1", "prompt": "why? ink"} | urls
-    assert all(world.segmind.sent[0][name] == f"{url}?signature=ours" for name, url in urls.items())
+    assert all(world.segmind.sent[0][name].startswith(f"{url}?") for name, url in urls.items())
 
 
 def test_a_job_that_is_held_again_keeps_its_turn(world: World) -> None:

@@ -23,6 +23,7 @@ ABSENT_SECONDS = 300  # ... at least so long, before the request counts as absen
 DEAF_SECONDS = 900  # the history has told nothing for so long, before a person is asked
 ASKED_AGAIN = 900  # seconds between two looks after that
 MOST_PAGES = 20
+READ_SECONDS = 30  # after which a look goes on the next time: other jobs wait for the same sweep
 FRESH = 30  # seconds that a page serves all who look
 
 
@@ -31,7 +32,7 @@ class Look(Enum):
 
     ABSENT = "absent"
     UNCLEAR = "unclear"  # it could not be read, or a row does not say whose it is
-    SHUT = "shut"  # the request limit is used up; the look goes on at the same page
+    SHUT = "shut"  # the request limit or the time is used up; the look goes on at the same page
 
 
 class Recovery:
@@ -95,13 +96,13 @@ class Recovery:
 
     def _search(self, job: Row, since: datetime) -> str | Look:
         """Read the history from the day before the submit on, page by page, until one brings nothing new."""
-        first, verdict, seen = job.get("page", 1), Look.ABSENT, set[str]()
-        for page in range(first, MOST_PAGES + 1):
-            rows = self._page(page, since)
+        began, verdict, seen = self._clock(), Look.ABSENT, set[str]()
+        for page in range(job.get("page", 1), MOST_PAGES + 1):
+            rows = self._page(page, since) if self._clock() <= began + READ_SECONDS else Look.SHUT
+            if rows is Look.SHUT and verdict is Look.ABSENT:
+                self._jobs.note(job, page=page)
             if isinstance(rows, Look):
-                if rows is Look.SHUT:
-                    self._jobs.note(job, page=page)
-                return rows
+                return rows if verdict is Look.ABSENT else verdict
             new = [row for row in rows if str(row.get("request_id")) not in seen]
             if not new:
                 break

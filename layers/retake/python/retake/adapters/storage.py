@@ -194,8 +194,9 @@ class OutputBucket:
             raise
 
     def put_answer(self, key: str, answer: Mapping[str, Any]) -> None:
-        """Write a small JSON file for people and programs."""
-        body = json.dumps(answer, ensure_ascii=False, indent=2).encode()
+        """Write a small JSON file for people and programs; what could steer a terminal or turn the direction of writing is escaped."""
+        text = json.dumps(answer, ensure_ascii=False, indent=2)
+        body = "".join(sign if sign.isprintable() or sign == "\n" else json.dumps(sign)[1:-1] for sign in text).encode()
         self._s3.put_object(Bucket=self.name, Key=key, Body=body, ContentType="application/json", CacheControl="no-store")
 
     def remove(self, key: str) -> None:

@@ -18,6 +18,7 @@ FILE_LIFE = 7 * 86400  # seconds that it keeps the result file
 _MONEY = ("credit", "balance", "spend", "insufficient", "quota", "billing", "budget", "payment", "fund", "top up", "recharge")
 _VALUE = ("invalid", "must", "value", "unsupported", "not allowed", "not acceptable", "content-type", "field", "required", "format")
 _TEXT_LIMIT = 500
+_URL_LIMIT = 4096  # characters; a signed one has about 2,000
 
 
 @dataclass(frozen=True)
@@ -211,11 +212,12 @@ def _moment(text: str) -> float | None:
 
 
 def _urls(value: Any, depth: int = 0) -> Iterator[str]:
-    """Give every http(s) address in a value of any shape, in reading order."""
+    """Give every http(s) address in a value of any shape, in reading order; one that cannot be kept on the job's record is none."""
     if isinstance(value, str):
         text = value.strip()
         if text.lower().startswith(("http://", "https://")):
-            yield text
+            if len(text) <= _URL_LIMIT and text.isprintable():
+                yield text
         elif text[:1] in ("{", "[", '"') and depth < 4:
             try:
                 yield from _urls(json.loads(text), depth + 1)
