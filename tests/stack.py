@@ -196,7 +196,10 @@ class Stack:
             assert end < time.time() or not settled, f"a lease is left of {jobs[job_id]}"
         known = [job["request_id"] for job in jobs.values() if "request_id" in job]
         assert len(known) == len(set(known)), "two jobs have one request"
-        paid = [request["body"] for request in self.ledger()["requests"] if request["paid"]]
+        requests = [request for request in self.ledger()["requests"] if request["paid"]]
+        unsure = any(job["state"] in (State.SUBMITTING, State.SUBMIT_UNKNOWN) or job.get("held") == Held.ATTENTION for job in jobs.values())
+        assert unsure or {request["request_id"] for request in requests} <= set(known), "something is paid that no job knows"
+        paid = [request["body"] for request in requests]
         inputs = Counter((unquote(urlsplit(body["video_url"]).path), body.get("prompt"), body["mode"]) for body in paid)
         sent = [job["sent"] for job in jobs.values() if "sent" in job]
         jobs_of = Counter((unquote(urlsplit(body["video_url"]).path), body.get("prompt"), body["mode"]) for body in sent)
