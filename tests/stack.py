@@ -11,10 +11,12 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import httpx
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from local.cloud import Cloud
 from retake.rules.states import ENDED, Held, State
+from retake.sweeping import AGAIN
 
 PATIENCE = 240  # seconds; a limit for a machine that is busy, not an expectation
 
@@ -84,8 +86,10 @@ class Stack:
         return int(left["Attributes"]["ApproximateNumberOfMessages"])
 
     def sweep(self) -> None:
-        """Do what the schedule does every minute; the function may be killed, the schedule would not know."""
-        self.cloud.client("lambda").invoke(FunctionName=self.cloud.outputs["SweepFunctionName"], Payload=b"{}")
+        """Do what the schedule does every minute; the function may be killed or throttled, the schedule would not know."""
+        functions = self.cloud.client("lambda", config=Config(read_timeout=120, retries={"total_max_attempts": 1}))
+        with contextlib.suppress(functions.exceptions.TooManyRequestsException):
+            functions.invoke(FunctionName=self.cloud.outputs["SweepFunctionName"], Payload=b"{}")
 
     def age(self, pk: str, **fields: Any) -> None:
         """Make a row look as if time had passed."""
@@ -123,6 +127,17 @@ class Stack:
     def jobs(self) -> list[dict[str, Any]]:
         """Read all jobs."""
         return [row for row in self._rows() if row["sk"] == "job"]
+
+    def running(self) -> list[str]:
+        """List the names of the executions that run: `<job id>-<run>`."""
+        pages = self.states.get_paginator("list_executions")
+        found = pages.paginate(stateMachineArn=self.cloud.outputs["StateMachineArn"], statusFilter="RUNNING")
+        return [run["name"] for page in found for run in page["executions"]]
+
+    def stop(self, run: str) -> None:
+        """Stop an execution from outside."""
+        arn = self.cloud.outputs["StateMachineArn"].replace(":stateMachine:", ":execution:")
+        self.states.stop_execution(executionArn=f"{arn}:{run}")
 
     def due_now(self) -> None:
         """Let the time come for everything that somebody must look after."""
@@ -165,18 +180,26 @@ class Stack:
             self.until(key, state)
 
     def check(self) -> None:
-        """Check what must hold at any moment: no job without an owner, no lease without a job, nothing paid twice."""
+        """Check what must hold at any moment: no job without an owner, no lease without a job, no run too many, nothing paid twice."""
         jobs = {job["id"]: job for job in self.jobs()}
+        runs = Counter(run.rpartition("-")[0] for run in self.running())
         for job in jobs.values():
             ended = State(job["state"]) in ENDED
             assert ended or "queue" in job or job.get("held") == Held.ATTENTION, f"nobody looks after {job}"
+            if job["state"] in (State.RENDERING, State.DELIVERING):
+                assert runs[job["id"]] or job["at"] <= time.time() + AGAIN, f"its run is gone, and nobody looks after it soon: {job}"
+            assert runs[job["id"]] < 2, f"two wait-loops run for {job}"
+        assert runs.keys() <= jobs.keys(), "a wait-loop runs for no job"
         gate = self.table.get_item(Key={"pk": "gate", "sk": "gate"}).get("Item", {})
         for job_id, end in gate.get("leases", {}).items():
             settled = State(jobs[job_id]["state"]) in ENDED and "queue" not in jobs[job_id]
             assert end < time.time() or not settled, f"a lease is left of {jobs[job_id]}"
         known = [job["request_id"] for job in jobs.values() if "request_id" in job]
         assert len(known) == len(set(known)), "two jobs have one request"
-        paid = [request["body"] for request in self.ledger()["requests"] if request["paid"]]
+        requests = [request for request in self.ledger()["requests"] if request["paid"]]
+        unsure = any(job["state"] in (State.SUBMITTING, State.SUBMIT_UNKNOWN) or job.get("held") == Held.ATTENTION for job in jobs.values())
+        assert unsure or {request["request_id"] for request in requests} <= set(known), "something is paid that no job knows"
+        paid = [request["body"] for request in requests]
         inputs = Counter((unquote(urlsplit(body["video_url"]).path), body.get("prompt"), body["mode"]) for body in paid)
         sent = [job["sent"] for job in jobs.values() if "sent" in job]
         jobs_of = Counter((unquote(urlsplit(body["video_url"]).path), body.get("prompt"), body["mode"]) for body in sent)

@@ -18,4 +18,5 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     loop = json.loads(event["detail"]["input"]) if "detail" in event else event
     logger.append_keys(job_id=loop["job_id"])
     settlement.settle(loop["job_id"])
+    settlement.let_next_go()
     return {"job_id": loop["job_id"]}

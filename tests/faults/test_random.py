@@ -32,12 +32,9 @@ def test_whatever_happens_every_job_ends_and_is_paid_at_most_once(fragile: Stack
             fragile.drop(name, body)
 
     def stop_a_run() -> None:
-        runs = fragile.states.list_executions(stateMachineArn=fragile.cloud.outputs["StateMachineArn"], statusFilter="RUNNING")[
-            "executions"
-        ]
-        for run in dice.sample(runs, min(1, len(runs))):
+        for run in dice.sample(runs := fragile.running(), min(1, len(runs))):
             with contextlib.suppress(ClientError):  # it has ended meanwhile
-                fragile.states.stop_execution(executionArn=run["executionArn"])
+                fragile.stop(run)
 
     def trouble() -> None:
         endpoint = dice.choice(("submit", "status", "result", "history"))

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from retake.adapters import segmind
+from retake.recovery import READ_SECONDS
+
 ROOT = Path(__file__).parents[2]
 DEFINITION = (ROOT / "statemachine/modify_video.asl.json").read_text()
 RECORD_LIFE = 3600
@@ -53,6 +56,14 @@ def test_the_definition_is_valid_step_functions(tmp_path: Path) -> None:
     file.write_text(json.dumps({"Resources": {"Machine": plain}}))
     lint = subprocess.run([Path(sys.executable).with_name("cfn-lint"), file], capture_output=True, text=True, check=False)
     assert lint.returncode == 0, lint.stdout
+
+
+def test_functions_outlive_the_slowest_server_that_they_may_meet() -> None:
+    """A submit may be sent twice, for a rotated key, and a poll asks for status and result; a sweep reads one page late."""
+    usual = TEMPLATE["Globals"]["Function"]["Timeout"]
+    assert usual > 2 * segmind.ANSWER_SECONDS
+    assert usual > READ_SECONDS + segmind.ANSWER_SECONDS
+    assert RESOURCES["DeliverFunction"]["Properties"]["Timeout"] > segmind.DOWNLOAD_SECONDS + 30
 
 
 def test_the_wait_loop_ends_before_the_record_does_and_every_task_has_a_limit() -> None:

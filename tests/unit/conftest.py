@@ -1,5 +1,6 @@
 """A pipeline in one process: the real rules and adapters over moto, stand-ins where money or another service would be."""
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -30,10 +31,11 @@ from retake.settlement import Settlement
 from retake.submission import Submission
 from retake.sweeping import Sweeping
 
+from .server import Server, serving
+
 REGION = "eu-central-1"
 QUICK = Config(parameter_validation=False)
 NOW = 1_800_000_000.0
-ACCEPTED = Answer(200, '{"request_id": "r-1", "status": "QUEUED"}')
 TIMED_OUT = Answer(0, "ReadTimeout while waiting for segmind")
 EMPTY_PAGE = Answer(200, '{"history": []}')
 
@@ -56,6 +58,7 @@ class SegmindStandIn:
 
     def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []
+        self.accepted = 0
         self.submit_answers: list[Answer] = []
         self.status_answer = self.result_answer = self.history_answer = Answer(200, '{"status": "PROCESSING"}')
         self.keys_read, self.key_is_another = 0, False
@@ -69,7 +72,10 @@ class SegmindStandIn:
     def send(self, request: dict[str, Any]) -> Answer:
         self.sent.append(request)
         _once(self)
-        return self.submit_answers.pop(0) if self.submit_answers else ACCEPTED
+        if self.submit_answers:
+            return self.submit_answers.pop(0)
+        self.accepted += 1
+        return Answer(200, json.dumps({"request_id": f"r-{self.accepted}", "status": "QUEUED"}))
 
     def status(self, request_id: str) -> Answer:
         _once(self)
@@ -100,8 +106,14 @@ class SignerStandIn:
         _once(self)
         return self
 
-    def link(self, bucket: str, key: str, *version: str | None) -> str:
-        return f"https://{bucket}.example/{quote(key)}?signature=ours"
+    def link(self, bucket: str, key: str, mark: str) -> str:
+        return signed(bucket, key, mark)
+
+
+def signed(bucket: str, key: str, mark: str) -> str:
+    """Give an address as S3 signs it."""
+    disposition = quote(f'inline; filename="{mark}"')
+    return f"https://{bucket}.s3.{REGION}.amazonaws.com/{quote(key)}?response-content-disposition={disposition}&X-Amz-Signature=ours"
 
 
 def _once(stand_in: Any) -> None:
@@ -284,6 +296,18 @@ class World:
 
     def loop(self, job_id: str = "j1") -> dict[str, Any]:
         return {"job_id": job_id, "polls": 0, "wait_seconds": 0, "plan": {"first": 120, "gap": 15, "growth": 1.05}}
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def other() -> Iterator[Server]:
+    with serving() as server:
+        yield server
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retake.rules.clip import MAX_BOXES, MAX_BYTES, Clip, check
+from retake.rules.clip import MAX_BOXES, MAX_BYTES, Boxes, Clip, check
 from retake.rules.refusal import Refusal
 from tests import media
 
@@ -195,3 +195,20 @@ def test_a_quicktime_film_by_its_content_is_refused(make: Callable[..., bytes]) 
     content = make("-pix_fmt", "yuv420p", name="clip.mov")
     assert content[8:12] == b"qt  "
     assert isinstance(Film(content).check(), Refusal)
+
+
+@given(st.lists(st.sampled_from([8, 9, 50, 70_000])), st.integers(1, 40), st.booleans())
+def test_the_end_of_a_film_is_told_from_a_break_within_a_box(sizes: list[int], step: int, large: bool) -> None:
+    film = b"".join(size.to_bytes(4) + b"free" + b"x" * (size - 8) for size in sizes)
+    if large:
+        film += (1).to_bytes(4) + b"mdat" + (20).to_bytes(8) + b"\0" * 4
+    boxes = Boxes()
+    for start in range(0, len(film), step * 997):
+        boxes.feed(film[start : start + step * 997])
+    assert not boxes.broken
+    boxes.feed((100).to_bytes(4) + b"mdat")
+    assert boxes.broken
+    boxes.feed(b"x" * 92)
+    assert not boxes.broken
+    boxes.feed((0).to_bytes(4) + b"mdat" + b"to the end")
+    assert not boxes.broken

@@ -3,7 +3,6 @@
 import json
 from math import isfinite
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -22,9 +21,7 @@ from retake.rules.contract import (
     Unanswered,
     Unknown,
     Withheld,
-    is_ours,
     read_history,
-    read_history_list,
     read_result,
     read_status,
     read_submit,
@@ -96,7 +93,7 @@ def test_nothing_that_may_have_been_accepted_is_taken_for_a_refusal(given_answer
 def test_no_answer_is_an_error(given_answer: Answer) -> None:
     read_submit(given_answer)
     read_status(given_answer)
-    for found in (read_result(given_answer), read_history(given_answer)):
+    for found in (read_result(given_answer, {}), read_history(given_answer)):
         if isinstance(found, Found):
             assert found.url.lower().startswith(("http://", "https://"))
             assert all(isfinite(value) for value in found.metrics.values())
@@ -167,7 +164,7 @@ def test_a_key_that_was_not_accepted_can_be_told(status: int) -> None:
     ids=json.dumps,
 )
 def test_a_result_is_found_in_every_shape(body: dict[str, Any]) -> None:
-    found = read_result(answer(200, {"status": "COMPLETED"} | body))
+    found = read_result(answer(200, {"status": "COMPLETED"} | body), {})
     assert found is not None
     assert found.url == URL
 
@@ -176,7 +173,7 @@ def test_a_result_is_found_in_every_shape(body: dict[str, Any]) -> None:
     "body", [{}, {"output": []}, {"output": "done"}, {"output": 7}, {"output": "data:video/mp4;base64,AA"}, "[]", HTML]
 )
 def test_a_result_that_names_no_address_gives_none(body: Any) -> None:
-    assert read_result(answer(200, body)) is None
+    assert read_result(answer(200, body), {}) is None
 
 
 @pytest.mark.parametrize(
@@ -278,58 +275,3 @@ def test_a_header_of_any_form_gives_a_wait(told: str, more: str) -> None:
 def test_a_moment_in_an_impossible_zone_tells_no_wait() -> None:
     headers = {"x-rate-limit-reset-at-utc": f"Fri, 01 Jan 2027 00:00:00 +{'9' * 20}", "date": DATE}
     assert isinstance(read_submit(answer(429, **headers)), Withheld)
-
-
-LISTED = {"request_id": ID, "model_status": "COMPLETED"}
-
-
-@pytest.mark.parametrize("page", [{"history": [LISTED]}, {"total": 1, "data": [LISTED]}, [LISTED], {"rows": [LISTED, "odd", None]}])
-def test_a_page_of_the_history_is_the_first_list_whatever_its_key(page: Any) -> None:
-    assert read_history_list(answer(200, page)) == [LISTED]
-
-
-@pytest.mark.parametrize(
-    "given_answer", [answer(200, HTML), answer(200, {}), answer(200, "7"), answer(200, "[" * 9999), answer(401, [LISTED])]
-)
-def test_an_answer_that_is_no_page_is_not_taken_for_an_empty_history(given_answer: Answer) -> None:
-    assert read_history_list(given_answer) is None
-    assert read_history_list(answer(200, {"history": []})) == []
-
-
-@given(JSON, JSON, st.text(), JSON)
-def test_no_row_of_the_history_is_an_error(row: Any, url: Any, path: str, prompt: Any) -> None:
-    read_history_list(answer(200, {"history": [row]}))
-    sent = {"prompt": prompt, "mode": "adhere_1", "video_url": path}
-    for body in (row, json.dumps(row), {"video_url": url}, {"first_frame_url": url}, {"video_url": path}):
-        is_ours({"request_id": ID, "request_body": body}, sent)
-
-
-@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda key: ".." not in key))
-def test_a_row_is_ours_whatever_is_in_the_key_and_however_it_is_signed(key: str) -> None:
-    url = f"https://input.example/{quote(key)}"
-    sent = {"video_url": f"{url}?X-Amz-Signature=one".partition("?")[0]}
-    for body in ({"video_url": f"{url}?X-Amz-Signature=two"}, {"video_url": f"{url}x?X-Amz-Signature=one"}):
-        assert is_ours({"request_id": ID, "request_body": body}, sent) is ("two" in body["video_url"])
-
-
-FRAMED = {"prompt": "ink", "mode": "flex_1", "video_url": "https://in.example/c.mp4", "first_frame_url": "https://in.example/f.png"}
-
-
-@pytest.mark.parametrize("name", sorted(FRAMED))
-@pytest.mark.parametrize("there", [None, "", "another", "https://in.example/another"])
-def test_a_row_is_ours_only_when_every_field_is_as_it_was_sent(name: str, there: str | None) -> None:
-    def listed(body: dict[str, Any]) -> dict[str, Any]:
-        return {"request_id": ID, "request_body": body}
-
-    without = {field: value for field, value in FRAMED.items() if field != name}
-    changed = without if there is None else without | {name: there}
-    assert is_ours(listed(FRAMED), FRAMED)
-    a_mode_left_out_tells_nothing = name == "mode" and not there
-    assert is_ours(listed(changed), FRAMED) is a_mode_left_out_tells_nothing
-    assert not is_ours(listed(FRAMED), changed)
-    assert is_ours(listed(without), without)
-
-
-@pytest.mark.parametrize("lists", [{"errors": [], "history": [LISTED]}, {"warnings": [{"code": 1}], "history": [LISTED]}])
-def test_a_list_that_is_no_history_does_not_hide_the_rows(lists: Any) -> None:
-    assert read_history_list(answer(200, lists)) == [LISTED]

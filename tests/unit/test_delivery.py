@@ -90,6 +90,14 @@ def test_a_file_that_is_gone_for_good_is_lost(world: World) -> None:
     assert world.state() == "LOST"
 
 
+@pytest.mark.parametrize(("days", "state"), [(8, "DELIVERING"), (15, "LOST")])
+def test_a_file_that_never_could_be_fetched_is_not_tried_for_ever(world: World, days: int, state: str) -> None:
+    loop = world.loop(delivering(world))
+    world.clock.now += days * 86400
+    world.delivery(Files(error=ResultUnavailable("ConnectError: inside is not a public address"))).deliver(loop)
+    assert world.state() == state
+
+
 class _Bucket(BaseHTTPRequestHandler):
     """S3, as far as one upload goes."""
 

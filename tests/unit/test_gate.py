@@ -149,9 +149,10 @@ def test_the_same_trouble_met_again_leaves_the_hold_as_it_is_and_another_one_beg
 
 
 def test_the_first_success_lifts_a_hold_for_all() -> None:
-    gate = Gate().keep_back(Held.KEY, "no", NOON).lift()
-    assert gate == Gate()
-    assert gate.lift() == gate
+    gate = Gate().keep_back(Held.KEY, "no", NOON).lift(NOON + 9)
+    assert (gate.hold, gate.lifted) == (None, NOON + 9)
+    assert gate.lift(NOON + 99) == gate
+    assert [event["what"] for event in gate.news] == ["Held", "Resumed"]
     admitted(gate, "a", "b")
 
 
@@ -266,6 +267,23 @@ def test_while_a_hold_is_on_one_job_is_free_when_it_may_probe() -> None:
 
 
 def test_reaching_the_budget_is_news_once_a_day() -> None:
-    gate = Gate().park(NOON)
-    assert gate.park(NOON + 3600) == gate
-    assert gate.park(MIDNIGHT) != gate
+    gate = Gate().park("used up", NOON)
+    assert gate.park("used up", NOON + 3600) == gate
+    assert gate.park("used up", MIDNIGHT) != gate
+
+
+def test_answers_lost_in_a_row_keep_submits_back_and_one_that_comes_ends_it() -> None:
+    gate = Gate().lose("reset", NOON).lose("reset", NOON)
+    assert gate.hold is None
+    assert gate.lift(NOON).lose("reset", NOON).hold is None
+    shut = gate.lose("reset", NOON)
+    assert shut.hold
+    assert (shut.hold.held, shut.lift(NOON).hold) == (Held.RATE, None)
+    assert gate.keep_back(Held.KEY, "no", NOON).lose("reset", NOON).hold == gate.keep_back(Held.KEY, "no", NOON).hold
+
+
+def test_news_are_kept_until_they_were_told() -> None:
+    gate = Gate().keep_back(Held.KEY, "no", NOON).lift(NOON)
+    first, second = gate.news
+    assert gate.told(first).news == [second]
+    assert gate.told(first).told(first).news == [second]

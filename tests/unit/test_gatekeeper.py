@@ -20,9 +20,20 @@ def keeper(table: Any, clock: Clock | None = None, limits: Limits | None = None)
 
 def test_the_gate_survives_the_table_whole(table: Any) -> None:
     jobs = JobsTable(table, Clock())
-    whole = Gate({"j": 5}, {100: 2, 101: 1}, 7, Hold(Held.KEY, "no", 9, 120), "2027-01-01", 1.25, "2026-12-31")
+    whole = Gate(
+        {"j": 5},
+        {100: 2, 101: 1},
+        7,
+        Hold(Held.KEY, "no", 9, 120),
+        "2027-01-01",
+        1.25,
+        "2026-12-31",
+        3,
+        2,
+        [{"what": "Held", "held": "key"}],
+    )
     for gate in (whole, Gate(spent_usd=0.1), Gate()):
-        assert jobs.at_gate(lambda _, after=gate: after) is True
+        assert jobs.at_gate(lambda _, after=gate: after) is None
         assert jobs.gate()[0] == gate
 
 
@@ -44,18 +55,25 @@ def test_whether_a_job_would_be_let_in_can_be_told_without_a_trace(table: Any) -
     assert (shut.held, jobs.gate()) == (Held.CAPACITY, before)
 
 
-def test_who_puts_a_hold_in_force_or_ends_it_is_told_so_once(table: Any) -> None:
-    gate = keeper(table)
-    assert [gate.lift(), gate.keep_back(Held.KEY, "no"), gate.keep_back(Held.KEY, "no")] == [False, True, False]
-    assert [gate.keep_back(Held.CREDITS, "402"), gate.lift(), gate.lift()] == [True, True, False]
-
-
-def test_who_parks_the_day_first_is_told_so_each_day(table: Any) -> None:
+def test_a_hold_its_end_and_a_reached_budget_are_news_once(table: Any) -> None:
     clock = Clock()
     gate = keeper(table, clock)
-    first = [gate.park(), gate.park()]
+    gate.lift()
+    assert not gate.lifted_since(clock.now)
+    gate.keep_back(Held.KEY, "no")
+    gate.keep_back(Held.KEY, "no")
+    gate.lift()
+    gate.lift()
+    gate.park("used up")
+    gate.park("used up")
+    assert [(event["what"], event["held"]) for event in gate.news()] == [("Held", "key"), ("Resumed", "key"), ("Held", "budget")]
+    assert gate.lifted_since(clock.now)
+    for event in gate.news():
+        gate.told(event)
+    assert gate.news() == []
     clock.now += 86400
-    assert [*first, gate.park(), gate.park()] == [True, False, True, False]
+    gate.park("used up")
+    assert len(gate.news()) == 1
 
 
 def test_a_pause_holds_requests_for_everybody(table: Any) -> None:
@@ -84,8 +102,10 @@ def test_at_a_crowded_gate_nothing_is_let_in_lifted_or_given_back(table: Any) ->
     shut = crowded.admit("other")
     assert isinstance(shut, Shut)
     assert shut.held is Held.RATE
-    assert (crowded.release("j"), crowded.keep_back(Held.KEY, "no"), crowded.park()) == (False, False, False)
-    assert list(JobsTable(table, Clock()).gate()[0].leases) == ["j"]
+    assert crowded.release("j") is False
+    crowded.keep_back(Held.KEY, "no")
+    gate, _ = JobsTable(table, Clock()).gate()
+    assert (list(gate.leases), gate.hold) == (["j"], None)
 
 
 @pytest.mark.parametrize("limits", [Limits(50, 2.5), Limits(5, 25)])

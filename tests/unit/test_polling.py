@@ -164,3 +164,15 @@ def test_a_late_failure_of_the_first_request_does_not_end_the_second(world: Worl
     world.segmind.status_answer, world.segmind.during = Answer(422, '{"status": "FAILED", "error": "first"}'), starts_again
     world.polling.poll(world.loop(job))
     assert ((world.jobs.job(job) or {})["request_id"], world.state()) == ("r-2", "RENDERING")
+
+
+def test_where_one_request_a_minute_is_free_a_completed_job_gets_its_result_by_the_next(table: Any) -> None:
+    world = World(table, requests_per_minute=1)
+    world.rendering()
+    world.segmind.status_answer = Answer(200, '{"status": "COMPLETED"}')
+    world.segmind.result_answer = Answer(200, json.dumps({"status": "COMPLETED", "output": "https://images.segmind.com/r.mp4"}))
+    loop = world.loop()
+    for _ in range(4):
+        world.clock.now += 65
+        loop = world.polling.poll(loop)
+    assert world.state() == "DELIVERING"

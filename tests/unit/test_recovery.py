@@ -11,7 +11,7 @@ from retake.rules.states import Held
 
 from .conftest import NOW, TIMED_OUT, World
 
-URL = "https://input.example/clip.mp4?signature=another"
+URL = "https://input.s3.eu-central-1.amazonaws.com/clip.mp4?signature=another"
 
 
 def unknown(world: World, job: str = "j1", **fields: Any) -> None:
@@ -37,14 +37,14 @@ def page(*rows: Any) -> Answer:
         row(prompt="ink") | {"model_status": "COMPLETED", "generation_url": "https://images.segmind.com/r.mp4"},
         row(prompt="ink") | {"model_status": "FAILED", "error": "out of memory"},
         row(prompt="ink") | {"request_body": json.dumps(row(prompt="ink")["request_body"])},
-        row(prompt="ink", video_url="https://input.example/cl%69p.mp4"),
+        row(prompt="ink", video_url="https://input.s3.eu-central-1.amazonaws.com/cl%69p.mp4"),
         row(prompt="ink") | {"request_body": {"prompt": "ink", "mode": "adhere_1", "video_url": URL, "first_frame_url": None}},
         row(prompt="ink", first_frame_url=""),
     ],
 )
 def test_a_request_for_the_same_input_is_adopted_though_its_signature_differs(world: World, listed: dict[str, Any]) -> None:
     unknown(world, prompt="ink")
-    world.segmind.pages = [page(row("r-8", video_url="https://input.example/other.mp4"), listed)]
+    world.segmind.pages = [page(row("r-8", video_url="https://input.s3.eu-central-1.amazonaws.com/other.mp4"), listed)]
     world.minutes_pass()
     job = world.job()
     assert (job["state"], job["request_id"], job["submitted_at"]) == ("RENDERING", "r-9", NOW)
@@ -59,7 +59,7 @@ def test_a_request_for_the_same_input_is_adopted_though_its_signature_differs(wo
         row(prompt="oil"),
         row(),
         row(prompt="ink", mode="flex_3"),
-        row(prompt="ink", video_url="https://input.example/folder/clip.mp4"),
+        row(prompt="ink", video_url="https://input.s3.eu-central-1.amazonaws.com/folder/clip.mp4"),
         row(prompt="ink", video_url=None),
         row("../r", prompt="ink"),
         row(prompt="ink") | {"request_id": None},
@@ -77,7 +77,11 @@ def test_a_request_for_something_else_is_not_adopted(world: World, listed: dict[
 
 @pytest.mark.parametrize(
     "listed",
-    [row(prompt="oil"), row(first_frame_url="https://input.example/look.png"), row(video_url="https://other-stack.example/clip.mp4")],
+    [
+        row(prompt="oil"),
+        row(first_frame_url="https://input.s3.eu-central-1.amazonaws.com/look.png"),
+        row(video_url="https://other-stack.example/clip.mp4"),
+    ],
     ids=["a prompt where the job has none", "a first frame where the job has none", "the same key in the bucket of another stack"],
 )
 def test_a_request_that_has_more_than_the_job_is_not_adopted(world: World, listed: dict[str, Any]) -> None:
@@ -125,10 +129,10 @@ def test_an_adopted_request_that_failed_ends_as_a_failure_that_cost_nothing(worl
     assert (world.state(), world.job()["reason"], world.spent, world.events) == ("FAILED", "out of memory", 0, ["Retake Failed"])
 
 
-def test_a_request_is_looked_for_on_every_page_until_a_short_one(world: World) -> None:
+def test_a_request_is_looked_for_on_every_page_until_it_is_found(world: World) -> None:
     unknown(world)
-    others = [row(f"o-{number}", video_url="https://input.example/other.mp4") for number in range(100)]
-    world.segmind.pages = [page(*others), page(*others), page(row()), page(row("r-10"))]
+    others = [row(f"o-{number}", video_url="https://input.s3.eu-central-1.amazonaws.com/other.mp4") for number in range(9)]
+    world.segmind.pages = [page(*others[:5]), page(*others[5:]), page(row()), page(row("r-10"))]
     world.minutes_pass()
     assert world.job()["request_id"] == "r-9"
     assert [asked[0] for asked in world.segmind.pages_asked] == [1, 2, 3]
@@ -160,9 +164,26 @@ def test_looks_that_saw_nothing_because_the_history_was_away_do_not_count(world:
     assert len(world.segmind.sent) == 2
 
 
+def test_a_history_that_is_endless_and_slow_keeps_no_other_job_waiting(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown(world)
+    asked: list[int] = []
+
+    def slow(number: int, *days: str) -> Answer:
+        asked.append(number)
+        world.clock.now += 20
+        return page(*[{"request_id": f"x-{number}"}] * 100)
+
+    monkeypatch.setattr(world.segmind, "history_page", slow)
+    world.clock.now += 60
+    world.sweeping().sweep()
+    assert asked == [1, 2]
+    assert (world.state(), "looks" in world.job()) == ("SUBMIT_UNKNOWN", False)
+    assert world.job()["at"] > world.clock.now
+
+
 def test_a_page_that_cannot_be_read_makes_the_whole_look_a_blind_one(world: World) -> None:
     unknown(world)
-    world.segmind.pages = [page(*[{}] * 100), Answer(0, "ReadTimeout")]
+    world.segmind.pages = [page(row("o", video_url="https://x/")), Answer(0, "ReadTimeout")]
     world.minutes_pass(6, every=2)
     assert len(world.segmind.sent) == 1
 
@@ -171,12 +192,11 @@ def test_a_page_that_cannot_be_read_makes_the_whole_look_a_blind_one(world: Worl
 def test_a_history_that_cannot_be_read_for_a_quarter_of_an_hour_leaves_it_to_a_person(world: World, answer: Answer) -> None:
     unknown(world)
     world.segmind.pages = [answer]
-    world.clock.now += 780
-    world.minutes_pass(2)
+    world.minutes_pass(16, every=2)
     assert world.state() == "SUBMIT_UNKNOWN"
-    world.minutes_pass()
+    world.minutes_pass(2)
     told = json.loads(world.read("clip.mp4.job.json") or b"{}")
-    assert (told["state"], told["held"], "history cannot be read" in told["reason"]) == ("HELD", "attention", True)
+    assert (told["state"], told["held"], "history does not tell" in told["reason"]) == ("HELD", "attention", True)
     assert (world.events, world.bus.told[0][1]["held"], world.bus.told[0][1]["job"]) == (["Retake Held"], "attention", "j1")
     world.segmind.pages = []
     world.minutes_pass(8, every=4)
@@ -287,7 +307,7 @@ def test_a_function_that_died_while_it_refused_a_removed_clip_leaves_no_job_behi
     job = world.claimed()
     world.move(job, "SUBMITTING")
     world.s3.delete_object(Bucket="input", Key="clip.mp4")
-    world.segmind.pages = [page(row(video_url="https://input.example/other.mp4"))]
+    world.segmind.pages = [page(row(video_url="https://input.s3.eu-central-1.amazonaws.com/other.mp4"))]
     world.minutes_pass(9, every=3)
     assert world.state() != "SUBMIT_UNKNOWN"
 

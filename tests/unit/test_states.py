@@ -11,7 +11,7 @@ from retake.rules.states import ENDED, NEXT, PAID, READY, RETRIED_BY_A_NEWER_DRO
 DESIGN = {
     "WAITING": {"CLAIMED", "REFUSED"},
     "CLAIMED": {"HELD", "SUBMITTING"},
-    "HELD": {"SUBMITTING"},
+    "HELD": {"SUBMITTING", "RENDERING"},  # the second is not DESIGN's: a person was asked, and the lost request turns up after all
     "SUBMITTING": {"RENDERING", "HELD", "REFUSED", "SUBMIT_UNKNOWN"},
     "SUBMIT_UNKNOWN": {"RENDERING", "SUBMITTING", "HELD"},
     "RENDERING": {"DELIVERING", "FAILED", "LOST"},

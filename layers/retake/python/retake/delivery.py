@@ -40,7 +40,9 @@ class Delivery:
         return loop | ({"next": SETTLE} if delivered else LOOK_AGAIN)
 
     def _not_yet(self, job: Row, error: ResultUnavailable) -> Loop:
-        if error.status in (403, 404, 410) and self._clock() > job["submitted_at"] + FILE_LIFE:
+        # What is not there is gone when the file's life is over; what never could be fetched, after another.
+        lives = 1 if error.status in (403, 404, 410) else 2
+        if self._clock() > job["submitted_at"] + lives * FILE_LIFE:
             self._jobs.advance(job, State.LOST, reason=f"paid, but Segmind no longer has the file: {error}")
             return {"next": SETTLE}
         tries, reason = job.get("delivery_tries", 0), f"the result could not be copied yet: {error}"

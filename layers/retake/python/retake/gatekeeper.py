@@ -30,17 +30,33 @@ class Gatekeeper:
         """Give a job's lease back at its real cost; false when too many others were at the gate."""
         return self._step(lambda gate: gate.release(job_id, self._clock(), cost_usd)) is None
 
-    def keep_back(self, held: Held, reason: str) -> bool:
-        """Put a hold in force; tells whether it is a new one."""
-        return self._is_news(lambda gate: gate.keep_back(held, reason, self._clock()))
+    def keep_back(self, held: Held, reason: str) -> None:
+        """Put a hold in force."""
+        self._step(lambda gate: gate.keep_back(held, reason, self._clock()))
 
-    def lift(self) -> bool:
-        """End the hold; tells whether there was one."""
-        return self._is_news(Gate.lift)
+    def lose(self, reason: str) -> None:
+        """Count an answer that was lost."""
+        self._step(lambda gate: gate.lose(reason, self._clock()))
 
-    def park(self) -> bool:
-        """Note that the day's budget was reached; tells whether nobody had yet."""
-        return self._is_news(lambda gate: gate.park(self._clock()))
+    def lift(self) -> None:
+        """End the hold: a submit was accepted."""
+        self._step(lambda gate: gate.lift(self._clock()))
+
+    def lifted_since(self, second: float) -> bool:
+        """Tell whether a hold has ended since some second."""
+        return self._jobs.gate()[0].lifted >= second
+
+    def park(self, reason: str) -> None:
+        """Note that the day's budget was reached."""
+        self._step(lambda gate: gate.park(reason, self._clock()))
+
+    def news(self) -> list[dict[str, str]]:
+        """List what people have not been told yet: `what` has happened, to which `held`, and a `message`."""
+        return self._jobs.gate()[0].news
+
+    def told(self, event: dict[str, str]) -> None:
+        """Forget news that people were told."""
+        self._step(lambda gate: gate.told(event))
 
     def pause(self, seconds: int) -> None:
         """Ask nothing for some seconds."""
@@ -55,8 +71,4 @@ class Gatekeeper:
         return self._jobs.gate()[0].figures(self._limits, self._clock())
 
     def _step(self, step: Callable[[Gate], Gate | Shut]) -> Shut | None:
-        outcome = self._jobs.at_gate(step)
-        return outcome if isinstance(outcome, Shut) else None
-
-    def _is_news(self, step: Callable[[Gate], Gate]) -> bool:
-        return self._jobs.at_gate(step) is True
+        return self._jobs.at_gate(step)

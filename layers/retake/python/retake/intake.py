@@ -11,7 +11,7 @@ from .answers import Answers
 from .observability import logger
 from .rules import clip, drop, frame, sidecar
 from .rules.clip import Clip
-from .rules.drop import Drop, File, Kind
+from .rules.drop import Drop, File, Kind, side_key
 from .rules.refusal import Refusal
 from .rules.sidecar import Sidecar
 from .rules.states import ENDED, READY, RETRIED_BY_A_NEWER_DROP, State
@@ -60,8 +60,8 @@ class Intake:
         if "newest" in place:
             self._jobs.told(place)
         elif place:
-            self._jobs.paired(self._bucket.name, key)
             self._answers.forget(key)
+            self._jobs.paired(self._bucket.name, key)
 
     def _sidecar(self, file: File) -> list[str]:
         if videos := self._videos_of(file):
@@ -182,14 +182,17 @@ class Intake:
         own = owner is None or owner["id"] == job["id"] or State(owner["state"]) in RETRIED_BY_A_NEWER_DROP
         accepted = own and State(job["state"]) not in RETRIED_BY_A_NEWER_DROP
         newest = str(job["id"] if accepted else place.get("newest", job["id"]))
-        if (newest != place.get("newest") or "waits" in place) and self._jobs.take_place(dropped, newest, accepted):
-            self._answers.tell(newest)
+        if newest != place.get("newest") or "waits" in place:
+            self._jobs.take_place(dropped, newest, accepted)
+        self._answers.forget(side_key(dropped.video.key, newest))  # it may have been told there while a refusal had its name
+        self._answers.tell(newest)
         return [job["id"]] if State(job["state"]) in READY else []
 
     def _join(self, file: File) -> None:
         """A sidecar or first frame has found its clip: it waits no longer."""
-        if self._jobs.paired(self._bucket.name, file.key):
+        if self._jobs.place(self._bucket.name, file.key):
             self._answers.forget(file.key)
+            self._jobs.paired(self._bucket.name, file.key)
 
     def _wait(self, file: File, waits: str, at_once: bool) -> None:
         place = self._jobs.waiting(self._bucket.name, file.key, waits, due=self._clock() + GRACE)

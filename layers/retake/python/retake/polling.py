@@ -62,11 +62,15 @@ class Polling:
         age = self._clock() - job["submitted_at"]
         if age > RECORD_LIFE:
             return self._from_history(loop, job, age)
+        if loop.get("completed"):
+            return self._result(loop, job, {})
         polls = loop["polls"] + 1
         plan = Plan(**loop["plan"])
         match read_status(self._segmind.status(job["request_id"])):
             case Completed(found):
-                return self._completed(loop, job, found)
+                if wait := self._shut():  # the next turn's request is for the result at once
+                    return loop | {"next": WAIT, "wait_seconds": wait, "completed": True}
+                return self._result(loop, job, found)
             case Failed(reason):
                 return self._end(loop, job, State.FAILED, reason)
             case Gone() if age > EARLY:
@@ -86,11 +90,9 @@ class Polling:
             self._gate.pause(wait)
         return loop | {"next": WAIT, "wait_seconds": wait}
 
-    def _completed(self, loop: Loop, job: Row, found: Mapping[str, Any]) -> Loop:
-        if wait := self._shut():
-            return loop | {"next": WAIT, "wait_seconds": wait}
+    def _result(self, loop: Loop, job: Row, found: Mapping[str, Any]) -> Loop:
         answer = self._segmind.result(job["request_id"])
-        if result := read_result(answer):
+        if result := read_result(answer, job.get("sent", {})):
             return self._deliver(loop, job, result.url, {**found, **result.metrics})
         if answer.status != 200:
             return self._unanswered(loop, job, read_status(answer))
@@ -134,7 +136,7 @@ class Polling:
         logger.error("a paid result needs a look", job_id=job["id"], reason=reason)
         if job.get("reason") != reason:
             self._jobs.note(job, reason=reason)
-            self._answers.tell(job["id"])
+        self._answers.tell(job["id"])
         return loop | {"next": WAIT, "wait_seconds": LONGEST_GAP}
 
     def _shut(self) -> int:

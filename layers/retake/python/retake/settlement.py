@@ -29,19 +29,25 @@ class Settlement:
             return
         if State(job["state"]) not in ENDED:
             logger.warning("its wait-loop has ended, the job has not", job_id=job_id, state=job["state"])
-            self._jobs.note(job, at=int(self._clock()))
+            if job["state"] in (State.RENDERING, State.DELIVERING):
+                self._jobs.note(job, at=int(self._clock()))
             return
-        self._answers.tell(job_id)
         if not self._gate.release(job_id, job.get("cost_usd") if State(job["state"]) in PAID else 0):
             return
+        self._answers.tell(job_id)
         self.announce(str(job["state"]).capitalize(), answer.of_job(job))
         measure(job["state"].capitalize())
         self._jobs.note(job, queue=None, at=None)
-        self.let_next_go()
 
     def announce(self, what: str, detail: dict[str, Any]) -> None:
         """Put one event for people and programs."""
         self._events.put(f"Retake {what}", detail)
+
+    def tell_news(self) -> None:
+        """Tell people what has happened to all jobs; what could not be told now is told by the next `sweep`."""
+        for event in self._gate.news():
+            self.announce(event["what"], {"held": event["held"], "message": event["message"]})
+            self._gate.told(event)
 
     def let_next_go(self) -> None:
         """Wake as many held jobs as the gate would let through, oldest first."""

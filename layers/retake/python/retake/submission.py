@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from .adapters.jobs import HELD, JobsTable, Row
+from .adapters.jobs import DUE, HELD, JobsTable, Row
 from .adapters.messages import Runs
 from .adapters.segmind import Request, Segmind
 from .adapters.storage import InputBucket, LinkSigner
@@ -11,7 +11,7 @@ from .answers import Answers
 from .gatekeeper import Gatekeeper
 from .observability import logger
 from .rules.contract import Accepted, Rejected, Submitted, Unknown, Withheld, read_submit
-from .rules.drop import File
+from .rules.drop import File, mark
 from .rules.gate import Shut
 from .rules.planner import Plan
 from .rules.refusal import Refusal
@@ -20,6 +20,7 @@ from .settlement import Settlement
 
 LOOK_SECONDS = 60  # until the history is asked for a lost answer
 POST_SECONDS = 60  # the longest that a submit may be under way before its answer counts as lost
+OWN_TROUBLE_SECONDS = 900  # until a job is tried again that alone is refused, or cannot be sent at all
 RUN_SECONDS = 300  # after which `sweep` makes sure that the wait-loop runs
 
 
@@ -55,18 +56,22 @@ class Submission:
             self._hold(job, Shut(Held.CAPACITY, "others were dropped before it"))
             self._settlement.let_next_go()
             return
-        body = self._body(job)  # takes a while, so it comes before the gate: a request counts from the moment it was let through
-        if shut := self._gate.admit(job_id):
+        try:  # takes a while, so it comes before the gate: a request counts from the moment it was let through
+            body = self._body(job)
+            request = body if isinstance(body, Refusal) else self._segmind.new_submit(body)
+        except Exception:
+            self._set_aside(job)
+            raise
+        if not isinstance(request, Refusal) and (shut := self._gate.admit(job_id)):
             self._hold(job, shut)
             return
-        request = body if isinstance(body, Refusal) else self._segmind.new_submit(body)
         once_more = job.get("resubmitted") or (job.get("absent") and "sent" in job) or None
         changes: Row = {"held": None, "reason": None, "sent": _unsigned(body), "absent": None, "looks": None, "resubmitted": once_more}
         submitting = self._jobs.advance(job, State.SUBMITTING, within=POST_SECONDS, **changes)
         if submitting is None:
             self._too_late(job_id)
             return
-        outcome = Rejected(request.reason) if isinstance(request, Refusal) else self._send(request)
+        outcome = Rejected(request.reason) if isinstance(request, Refusal) else self._send(request, job.get("prompt", ""))
         logger.info("submitted", job_id=job_id, key=job["key"], outcome=repr(outcome))
         match outcome:
             case Accepted(request_id):
@@ -74,23 +79,44 @@ class Submission:
             case Rejected(reason):
                 self._jobs.advance(submitting, State.REFUSED, reason=reason)
                 self._settlement.settle(job_id)
-            case Withheld(held, reason, wait):
-                self._gate.release(job_id, cost_usd=0)
-                if held is Held.RATE:
-                    self._gate.pause(wait)
-                news = held is not Held.RATE and self._gate.keep_back(held, reason)
-                self._hold(submitting, Shut(held, reason))
-                if news:
-                    self._settlement.announce("Held", {"held": held, "message": reason})
+            case Withheld():
+                self._withheld(submitting, outcome)
             case Unknown(reason):
                 self._jobs.advance(submitting, State.SUBMIT_UNKNOWN, within=LOOK_SECONDS, reason=reason)
                 self._answers.tell(job_id)
+                self._gate.lose(reason)
+        self._settlement.tell_news()
 
-    def _send(self, request: Request) -> Submitted:
-        outcome = read_submit(self._segmind.send(request))
+    def _send(self, request: Request, prompt: str) -> Submitted:
+        outcome = read_submit(self._segmind.send(request), prompt)
         if isinstance(outcome, Withheld) and outcome.held is Held.KEY and self._segmind.refresh_key(request):
-            return read_submit(self._segmind.send(request))  # it was certainly refused, for a key that has been rotated meanwhile
+            return read_submit(self._segmind.send(request), prompt)  # it was certainly refused, for a key that has been rotated meanwhile
         return outcome
+
+    def _withheld(self, job: Row, answer: Withheld) -> None:
+        """Hold a job that Segmind certainly did not take, and all others with it, unless the trouble is its own."""
+        self._gate.release(job["id"], cost_usd=0)
+        alone = "withheld_at" in job and self._gate.lifted_since(job["withheld_at"])  # others were taken meanwhile
+        if answer.held is Held.RATE:
+            self._gate.pause(answer.wait)
+        elif not alone:
+            self._gate.keep_back(answer.held, answer.reason)
+        now = int(self._clock())
+        if job.get("resubmitted"):  # it goes on looking for the request that was lost
+            again: Row = {"absent": True, "resubmitted": None, "reason": answer.reason}
+            self._jobs.advance(job, State.SUBMIT_UNKNOWN, within=LOOK_SECONDS, **again)
+            self._answers.tell(job["id"])
+        elif answer.held is Held.RATE:
+            self._hold(job, Shut(answer.held, answer.reason))
+        elif alone:
+            self._hold(job, Shut(answer.held, answer.reason), queue=DUE, at=now + OWN_TROUBLE_SECONDS, withheld_at=now)
+        else:  # behind the others: the next one to try is another
+            self._hold(job, Shut(answer.held, answer.reason), at=now, withheld_at=now)
+
+    def _set_aside(self, job: Row) -> None:
+        """See to it that a held job that cannot be sent is not always the first of those that are tried."""
+        if job["state"] == State.HELD:
+            self._jobs.note(job, queue=DUE, at=int(self._clock()) + OWN_TROUBLE_SECONDS)
 
     def _body(self, job: Row) -> dict[str, Any] | Refusal:
         session = self._signer.session(job["id"])
@@ -100,35 +126,39 @@ class Submission:
                 key = self._bucket.stage(File.from_row(job[part]), job["id"])
                 if key is None:
                     return Refusal(f"{job[part]['key']} was removed before it could be sent to Segmind", "drop it again")
-                body[field] = session.link(self._bucket.name, key)
+                body[field] = session.link(self._bucket.name, key, mark(job))
         return body
 
     def _follow(self, job: Row, request_id: str) -> None:
-        paid: Row = {"request_id": request_id, "submitted_at": int(self._clock())}
+        submitted_at = int(self._clock())
+        paid: Row = {"request_id": request_id, "submitted_at": submitted_at}
+        if not self._jobs.own_request(request_id, mark(job)):
+            reason = f"Segmind answered with request {request_id}, which is another job's"
+            self._jobs.advance(job, State.SUBMIT_UNKNOWN, within=LOOK_SECONDS, reason=reason)
+            return
         if self._jobs.advance(job, State.RENDERING, within=RUN_SECONDS, insist=True, **paid) is None:
             logger.error("a paid request has found its job elsewhere", job_id=job["id"], request_id=request_id)
             return
-        self._jobs.remember_request(job, request_id)
         self._answers.tell(job["id"])
         plan = Plan().jittered(self._random())
         self._runs.start(job["id"], job["run"], plan.as_input(), plan.wait(0))
-        if self._gate.lift():
-            self._settlement.announce("Resumed", {"message": "Segmind takes requests again; held jobs go on."})
+        self._gate.lift()
+        if self._gate.lifted_since(submitted_at):
             self._settlement.let_next_go()
 
-    def _hold(self, job: Row, shut: Shut) -> None:
+    def _hold(self, job: Row, shut: Shut, **changes: Any) -> None:
         if job["state"] == State.SUBMIT_UNKNOWN:
             return
         since = job.get("held_since", int(self._clock()))
-        why = {"held": shut.held, "reason": shut.reason, "held_since": since}
+        why = {"held": shut.held, "reason": shut.reason, "held_since": since, "queue": HELD, "at": since} | changes
         if job["state"] != State.HELD:
-            changed = self._jobs.advance(job, State.HELD, queue=HELD, at=since, **why)
-        else:
-            changed = self._jobs.note(job, **why) if job["reason"] != shut.reason else None
-        if changed:
-            self._answers.tell(job["id"])
-        if shut.held is Held.BUDGET and self._gate.park():
-            self._settlement.announce("Held", {"held": shut.held, "message": shut.reason})
+            self._jobs.advance(job, State.HELD, **why)
+        elif any(job.get(name) != value for name, value in why.items()):
+            self._jobs.note(job, **why)
+        self._answers.tell(job["id"])
+        if shut.held is Held.BUDGET:
+            self._gate.park(shut.reason)
+            self._settlement.tell_news()
 
     def _too_late(self, job_id: str) -> None:
         """Another function has the job; the lease is its own, unless the job has ended."""

@@ -9,11 +9,12 @@ from .gatekeeper import Gatekeeper
 from .observability import logger, measure
 from .recovery import Recovery
 from .rules.planner import Plan
-from .rules.states import ENDED, State
+from .rules.states import ENDED, Held, State
 from .settlement import Settlement
 
 MOST = 100  # rows a sweep takes on; the next one is a minute away
 OVERDUE = 900  # seconds after which a row that nobody has moved on counts as alone
+LONGEST = 35  # seconds after which a sweep takes on no other row; each may take as long as a few slow answers
 AGAIN = 300  # seconds until a row that was moved on is looked at again
 
 
@@ -36,15 +37,19 @@ class Sweeping:
         self._gate, self._clock = gate, clock
 
     def sweep(self) -> int:
-        """Move on what is due, and let held jobs go; tells how many rows were due."""
-        due = self._jobs.due(self._clock(), MOST)
+        """Let held jobs go, and move on what is due; tells how many rows were due."""
+        started = self._clock()
+        self._settlement.let_next_go()  # before the rows, because a slow history can take the rest of the function's time
+        due = self._jobs.due(started, MOST)
         for row in due:
+            if self._clock() > started + LONGEST:
+                break
             try:
                 self._place(row) if row["sk"] == "place" else self._job(row)
             except Exception:  # noqa: BLE001 - one row that cannot be moved on must not stop the others
                 logger.exception("could not be moved on", pk=row["pk"])
-        self._settlement.let_next_go()
         self._measure()
+        self._settlement.tell_news()
         return len(due)
 
     def _measure(self) -> None:
@@ -63,9 +68,6 @@ class Sweeping:
         state, later = State(job["state"]), int(self._clock()) + AGAIN
         logger.info("due", job_id=job["id"], state=state)
         match state:
-            case State.CLAIMED:
-                self._jobs.note(job, at=later)
-                self._queue.go_on(job["id"])
             case State.SUBMITTING:
                 reason = "the function ended before Segmind's answer was recorded"
                 if self._jobs.advance(job, State.SUBMIT_UNKNOWN, within=0, reason=reason):
@@ -76,8 +78,11 @@ class Sweeping:
                 self._follow(job, later)
             case _ if state in ENDED:
                 self._settlement.settle(job["id"])
-            case _:
+            case State.HELD if job["held"] == Held.ATTENTION:
+                self._recovery.look(job)
+            case _:  # claimed, or held for a trouble of its own
                 self._jobs.note(job, at=later)
+                self._queue.go_on(job["id"])
 
     def _follow(self, job: Row, later: int) -> None:
         """See to it that a wait-loop runs for a job that Segmind has."""

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
 from botocore.exceptions import ClientError
 
@@ -96,10 +97,9 @@ class JobsTable:
         """Put off the next look at a waiting file."""
         self._change_place(place["bucket"], place["key"], "SET #t = :at, #q = #q", "attribute_exists(#q)", {":at": int(due)})
 
-    def paired(self, bucket: str, key: str) -> bool:
-        """Forget that a sidecar or first frame was alone; tells whether an answer may have been written for it."""
-        gone = self._table.delete_item(Key={"pk": f"place#{bucket}/{key}", "sk": "place"}, ReturnValues="ALL_OLD")
-        return not {"told", "newest"}.isdisjoint(gone.get("Attributes", {}))
+    def paired(self, bucket: str, key: str) -> None:
+        """Forget that a sidecar or first frame was alone."""
+        self._table.delete_item(Key={"pk": f"place#{bucket}/{key}", "sk": "place"})
 
     def take_place(self, dropped: Drop, job_id: str, accepted: bool) -> bool:
         """Make a job the newest of its key; `accepted` when it may bring a video. False when a newer drop has the place already."""
@@ -109,9 +109,22 @@ class JobsTable:
         unless_newer = "attribute_not_exists(dropped_at) OR dropped_at <= :at"
         return self._change_place(bucket, key, f"{sets} REMOVE waits, since, told, #q, #t", unless_newer, values)
 
-    def remember_request(self, job: Row, request_id: str) -> None:
-        """Keep at a place which of Segmind's requests are its jobs', so none is taken for a lost one."""
-        self._change_place(job["bucket"], job["key"], "ADD requests :ids", "attribute_exists(#k)", {":ids": {request_id}})
+    def own_request(self, request_id: str, mark: str) -> bool:
+        """Make one of Segmind's requests belong to one submit, for ever; false when it belongs to another."""
+        row = {"pk": f"request#{request_id}", "sk": "request", "mark": mark}
+        try:
+            self._table.put_item(
+                Item=row, ConditionExpression="attribute_not_exists(pk) OR mark = :mark", ExpressionAttributeValues={":mark": mark}
+            )
+        except ClientError as error:
+            _lost_race(error)
+            return False
+        return True
+
+    def owner(self, request_id: str) -> str | None:
+        """Tell which submit a request belongs to; `None` when to none of ours."""
+        row = self._get(f"request#{request_id}")
+        return row["mark"] if row else None
 
     def names_frame(self, bucket: str, frame_key: str, video_key: str) -> None:
         """Remember that a clip's sidecar names a first frame; its arrival then brings the clip back."""
@@ -146,29 +159,28 @@ class JobsTable:
         """Read the gate and its version."""
         row = self._get("gate") or {}
         hold = row.get("hold")
-        known = {name: row[name] for name in ("leases", "paused_until", "day", "spent_usd", "parked") if name in row}
+        known = {
+            name: row[name] for name in ("leases", "paused_until", "day", "spent_usd", "parked", "lifted", "lost", "news") if name in row
+        }
         requests = {int(second): count for second, count in row.get("requests", {}).items()}
         return Gate(**known, requests=requests, hold=Hold(**hold | {"held": Held(hold["held"])}) if hold else None), row.get("v", 0)
 
-    def at_gate(self, step: Callable[[Gate], Gate | Shut]) -> Shut | bool:
-        """Change the gate in one conditional write, again on what is there now if somebody else was faster.
-
-        Returns why the gate is shut, or whether this call has changed it.
-        """
+    def at_gate(self, step: Callable[[Gate], Gate | Shut]) -> Shut | None:
+        """Change the gate in one conditional write, again on what is there now if somebody else was faster; tells why it is shut."""
         for _ in range(GATE_TRIES):
             gate, version = self.gate()
             after = step(gate)
             if isinstance(after, Shut):
                 return after
             if after == gate:
-                return False
+                return None
             row = {"pk": "gate", "sk": "gate", "v": version + 1} | asdict(after)
             row["requests"] = {str(second): count for second, count in after.requests.items()}
             try:
                 self._table.put_item(
                     Item=_storable(row), ConditionExpression="attribute_not_exists(pk) OR v = :v", ExpressionAttributeValues={":v": version}
                 )
-                return True
+                return None
             except ClientError as error:
                 _lost_race(error)
         return Shut(Held.RATE, "too many others are at the gate", 2)
@@ -213,6 +225,8 @@ class JobsTable:
         return _row(item) if item else None
 
     def _update(self, job: Row, fields: Mapping[str, Any], stamp: State | None = None) -> Row | None:
+        mine = uuid4().hex
+        fields = {**fields, "touch": mine}
         sets = {name: value for name, value in fields.items() if value is not None}
         removes = [f"#{name}" for name, value in fields.items() if value is None]
         names = {f"#{name}": name for name in fields} | {"#v": "v", "#state": "state"}
@@ -235,7 +249,8 @@ class JobsTable:
             )
         except ClientError as error:
             _lost_race(error)
-            return None
+            now = self.job(job["id"])  # the write may have been made, its answer lost, and the repetition refused
+            return now if now and now.get("touch") == mine else None
         return _row(after["Attributes"])
 
     def _now(self) -> str:

@@ -2,8 +2,12 @@
 
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Iterator
+import time
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from math import inf
 from typing import Any
 from urllib.parse import urlencode, urljoin
 
@@ -11,6 +15,7 @@ import httpcore
 import httpx
 
 from ..rules.addresses import may_connect, may_fetch
+from ..rules.clip import Boxes
 from ..rules.contract import Answer
 from .secret import ApiKey
 
@@ -18,7 +23,10 @@ MODEL = "modify-video"
 PAGE_ROWS = 100
 MAX_ANSWER_BYTES = 1_000_000
 MAX_RESULT_BYTES = 2_000_000_000
-_TIMEOUT = httpx.Timeout(20, connect=5)
+ANSWER_SECONDS = 25  # that a request and its answer may take; a function of 60 s sends two at most
+DOWNLOAD_SECONDS = 840  # that a result may take; deliver has 900 s
+_TIMEOUT = httpx.Timeout(20, connect=5)  # of one read; the bounds above hold for all of them
+_MOST_REASON = 500
 _RESUMES = 5
 _REDIRECTS = 3
 
@@ -34,7 +42,8 @@ class Segmind:
 
     def __init__(self, base_url: str, history_url: str, key: ApiKey) -> None:
         self._base, self._history, self._key = base_url.rstrip("/"), history_url.rstrip("/"), key
-        self._http = httpx.Client(verify=TLS, timeout=_TIMEOUT, follow_redirects=False, trust_env=False)
+        self._connections = _Connections()
+        self._http = _client(self._connections)
 
     def new_submit(self, body: dict[str, Any]) -> Request:
         """Make the request for a video, ready to be sent: from here on nothing but the network can fail."""
@@ -66,13 +75,16 @@ class Segmind:
         return True
 
     def send(self, request: Request) -> Answer:
-        """Send a request, once; a submit is paid for when it is accepted."""
+        """Send a request, once; a submit is paid for when it is accepted. An answer that repeats the key is kept without it."""
+        self._connections.end_in(ANSWER_SECONDS)
         try:
             response = self._http.send(request, stream=True)
             try:
-                return Answer(response.status_code, _limited(response.iter_bytes()), dict(response.headers))
+                text = _text(response)
             finally:
                 response.close()
+            key = request.headers["x-api-key"]
+            return Answer(response.status_code, text.replace(key, "(key)") if key else text, dict(response.headers))
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
             return Answer(0, f"{type(error).__name__} at {request.url.host}", sent=False)
         except httpx.HTTPError as error:
@@ -82,23 +94,35 @@ class Segmind:
         return self.send(self._request("GET", url))
 
     def _request(self, method: str, url: str, json: dict[str, Any] | None = None) -> Request:
-        return self._http.build_request(method, url, json=json, headers={"x-api-key": self._key.get()})
+        return self._http.build_request(method, url, json=json, headers={"x-api-key": self._key.get(), "accept-encoding": "identity"})
 
 
-def _limited(chunks: Iterable[bytes]) -> str:
+def _text(response: httpx.Response) -> str:
+    """Read what an answer may have of bytes, and no more; if it is packed although nobody asked for that, unpack no more either."""
     body = bytearray()
-    for chunk in chunks:
+    for chunk in response.iter_raw():
         body += chunk
         if len(body) > MAX_ANSWER_BYTES:
             break
-    return body.decode("utf-8", "replace")
+    if body.startswith(b"\x1f\x8b"):
+        with suppress(zlib.error):
+            body = bytearray(zlib.decompressobj(wbits=31).decompress(body, MAX_ANSWER_BYTES))
+    return body[:MAX_ANSWER_BYTES].decode("utf-8", "replace")
+
+
+def _client(connections: "_Connections") -> httpx.Client:
+    """Make a client that uses no proxy, follows nothing and keeps no cookies."""
+    transport = httpx.HTTPTransport(verify=TLS, trust_env=False)
+    transport._pool = httpcore.ConnectionPool(ssl_context=TLS, keepalive_expiry=5, network_backend=connections)
+    no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
+    return httpx.Client(transport=transport, timeout=_TIMEOUT, follow_redirects=False, trust_env=False, cookies=no_cookies)
 
 
 class ResultUnavailable(Exception):
     """The result cannot be had (now); the text says why. `status` is the HTTP status, 0 when there was none."""
 
     def __init__(self, reason: str, status: int = 0) -> None:
-        super().__init__(reason)
+        super().__init__(reason[:_MOST_REASON])
         self.status = status
 
 
@@ -110,12 +134,12 @@ class ResultFiles:
 
     def __init__(self, base_url: str) -> None:
         self._base_url = base_url
-        transport = httpx.HTTPTransport(verify=TLS, trust_env=False)
-        transport._pool = httpcore.ConnectionPool(ssl_context=TLS, network_backend=_CheckedConnections(base_url))
-        self._http = httpx.Client(transport=transport, timeout=_TIMEOUT, follow_redirects=False, trust_env=False)
+        self._connections = _CheckedConnections(base_url)
+        self._http = _client(self._connections)
 
     def open(self, url: str) -> "ResultStream":
         """Begin to download; raises `ResultUnavailable` when there is no such file or it may not be fetched."""
+        self._connections.end_in(DOWNLOAD_SECONDS)
         stream = ResultStream(self._get, url)
         stream.begin()
         return stream
@@ -148,6 +172,7 @@ class ResultStream:
         self._rest = b""
         self._resumes = 0
         self._etag = ""
+        self._boxes = Boxes()
         self.length: int | None = None
         self.at = 0
         self.failure: ResultUnavailable | None = None
@@ -161,6 +186,9 @@ class ResultStream:
         told = response.headers.get("content-length", "")
         self.length = int(told) if told.isdecimal() and "transfer-encoding" not in response.headers else None
         self._etag = response.headers.get("etag", "")
+        if self.length is not None and self.length > MAX_RESULT_BYTES:
+            self.close()
+            raise _too_large()
         while len(self._rest) < 12 and (chunk := self._next()):
             self._rest += chunk
         if self._rest[4:8] != b"ftyp":
@@ -188,14 +216,16 @@ class ResultStream:
         while True:
             try:
                 chunk = next(self._chunks, b"")
-                if not chunk and self.length is not None and self.at < self.length:
-                    raise httpx.ReadError(f"the connection ended at byte {self.at} of {self.length}")
+                early = self._boxes.broken if self.length is None else self.at < self.length
+                if not chunk and early:
+                    raise httpx.ReadError(f"the connection ended at byte {self.at} of {self.length or 'more'}")
                 break
             except httpx.HTTPError as error:
                 self._resume(error)
         self.at += len(chunk)
+        self._boxes.feed(chunk)
         if self.at > MAX_RESULT_BYTES:
-            raise ResultUnavailable(f"the result is larger than {MAX_RESULT_BYTES / 1e9:g} GB")
+            raise _too_large()
         return chunk
 
     def _resume(self, error: httpx.HTTPError) -> None:
@@ -212,14 +242,61 @@ class ResultStream:
 
     def _open(self, headers: dict[str, str]) -> httpx.Response:
         self._response = self._get(self._url, {"Accept-Encoding": "identity"} | headers)
-        self._chunks = self._response.iter_raw(65536)
+        self._chunks = self._response.iter_raw()
         return self._response
 
 
-class _CheckedConnections(httpcore.SyncBackend):
+def _too_large() -> ResultUnavailable:
+    return ResultUnavailable(f"the result is larger than {MAX_RESULT_BYTES / 1e9:g} GB")
+
+
+class _Connections(httpcore.SyncBackend):
+    """Connections that end all at one time: bytes that drip in keep a read alive, but nothing longer than that."""
+
+    def __init__(self) -> None:
+        self._end = inf
+
+    def end_in(self, seconds: float) -> None:
+        """Set the time."""
+        self._end = time.monotonic() + seconds
+
+    def left(self, timeout: float | None, late: type[httpcore.TimeoutException] = httpcore.ReadTimeout) -> float:
+        """Shorten the time-out of one step to what is left; raises `late` when nothing is."""
+        left = min(self._end - time.monotonic(), inf if timeout is None else timeout)
+        if left <= 0:
+            raise late("it took too long altogether")
+        return left
+
+    def connect_tcp(self, host: str, port: int, timeout: float | None = None, *args: Any, **options: Any) -> httpcore.NetworkStream:
+        return _Connection(super().connect_tcp(host, port, self.left(timeout, httpcore.ConnectTimeout), *args, **options), self)
+
+
+class _Connection(httpcore.NetworkStream):
+    def __init__(self, stream: httpcore.NetworkStream, all_of_them: _Connections) -> None:
+        self._stream, self._all = stream, all_of_them
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, self._all.left(timeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, self._all.left(timeout))
+
+    def start_tls(self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None) -> "_Connection":
+        left = self._all.left(timeout, httpcore.ConnectTimeout)
+        return _Connection(self._stream.start_tls(ssl_context, server_hostname, left), self._all)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+class _CheckedConnections(_Connections):
     """Connects to the very addresses that were checked, so a name cannot be resolved to another one meanwhile."""
 
     def __init__(self, base_url: str) -> None:
+        super().__init__()
         self._base_url = base_url
 
     def connect_tcp(self, host: str, port: int, *args: Any, **options: Any) -> httpcore.NetworkStream:

@@ -77,7 +77,9 @@ class InputBucket:
             return file.key
         source = {"Bucket": self.name, "Key": file.key} | ({"VersionId": file.version} if file.version else {})
         try:
-            self._s3.copy_object(Bucket=self.name, Key=copy, CopySource=source, CopySourceIfMatch=f'"{file.etag}"')
+            self._s3.copy_object(
+                Bucket=self.name, Key=copy, CopySource=source, CopySourceIfMatch=f'"{file.etag}"', TaggingDirective="REPLACE"
+            )
         except ClientError as error:
             if error_code(error) in ("NoSuchVersion", "NoSuchKey", "PreconditionFailed", "404"):
                 return None
@@ -135,9 +137,10 @@ class SignedSession:
     def __init__(self, s3: Any) -> None:
         self._s3 = s3
 
-    def link(self, bucket: str, key: str) -> str:
-        """Sign an object's address, valid for an hour, that answers with the file's real content type."""
+    def link(self, bucket: str, key: str, mark: str) -> str:
+        """Sign an object's address, valid for an hour, that answers with the file's real content type; `mark` names the submit in it."""
         params = {"Bucket": bucket, "Key": key, "ResponseContentType": _CONTENT_TYPES[key.rpartition(".")[2]]}
+        params["ResponseContentDisposition"] = f'inline; filename="{mark}"'
         url: str = self._s3.generate_presigned_url("get_object", Params=params, ExpiresIn=LINK_SECONDS)
         return url
 
@@ -191,8 +194,9 @@ class OutputBucket:
             raise
 
     def put_answer(self, key: str, answer: Mapping[str, Any]) -> None:
-        """Write a small JSON file for people and programs."""
-        body = json.dumps(answer, ensure_ascii=False, indent=2).encode()
+        """Write a small JSON file for people and programs; what could steer a terminal or turn the direction of writing is escaped."""
+        text = json.dumps(answer, ensure_ascii=False, indent=2)
+        body = "".join(sign if sign.isprintable() or sign == "\n" else json.dumps(sign)[1:-1] for sign in text).encode()
         self._s3.put_object(Bucket=self.name, Key=key, Body=body, ContentType="application/json", CacheControl="no-store")
 
     def remove(self, key: str) -> None:

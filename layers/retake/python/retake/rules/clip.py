@@ -84,8 +84,9 @@ def _walk(read_at: ReadAt, size: int) -> tuple[float, bool]:
         elif kind == b"mehd":
             whole = int.from_bytes(payload[4 : 12 if payload[:1] == b"\x01" else 8]) / timescale
     # The other boxes of a fragmented film tell the length of its first part only.
-    for _ in _boxes(read_at, moov[1], size, budget):
-        pass  # the media must be there to its end
+    # The media must be there to its end, and no other moov that somebody else might believe.
+    if any(kind == b"moov" for kind, *_ in _boxes(read_at, moov[1], size, budget)):
+        raise _Broken("it has two moov boxes")
     return max(whole, *claims) if whole or not fragmented else 0.0, has_video
 
 
@@ -119,3 +120,37 @@ def _time(payload: bytes) -> tuple[int, int]:
     if not timescale:
         raise _Broken("its time scale is zero")
     return timescale, 0 if duration == 256**wide - 1 else duration
+
+
+_TO_THE_END = 1 << 62
+
+
+class Boxes:
+    """Follows the top-level boxes of an MP4 as its bytes come by, to tell its end from a break where no length was told."""
+
+    def __init__(self) -> None:
+        self._head, self._left = b"", 0
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes of the file."""
+        while chunk:
+            if not self._left:
+                wanted = (16 if self._head[:4] == b"\0\0\0\1" else 8) - len(self._head)
+                self._head, chunk = self._head + chunk[:wanted], chunk[wanted:]
+                self._left = self._body()
+            skipped = min(self._left, len(chunk))
+            self._left, chunk = self._left - skipped, chunk[skipped:]
+
+    def _body(self) -> int:
+        """Give the length of the box whose header has been read, and forget the header; 0 as long as some of it is missing."""
+        size, length = int.from_bytes(self._head[:4]), len(self._head)
+        if length < 8 or (size == 1 and length < 16):
+            return 0
+        size = int.from_bytes(self._head[8:16]) if size == 1 else size
+        self._head = b""
+        return max(0, size - length) if size else _TO_THE_END
+
+    @property
+    def broken(self) -> bool:
+        """Tell whether the bytes end within a box of known size."""
+        return bool(self._head) or 0 < self._left < _TO_THE_END // 2

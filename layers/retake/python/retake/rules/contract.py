@@ -18,6 +18,7 @@ FILE_LIFE = 7 * 86400  # seconds that it keeps the result file
 _MONEY = ("credit", "balance", "spend", "insufficient", "quota", "billing", "budget", "payment", "fund", "top up", "recharge")
 _VALUE = ("invalid", "must", "value", "unsupported", "not allowed", "not acceptable", "content-type", "field", "required", "format")
 _TEXT_LIMIT = 500
+_URL_LIMIT = 4096  # characters; a signed one has about 2,000
 
 
 @dataclass(frozen=True)
@@ -124,21 +125,25 @@ Submitted = Accepted | Rejected | Withheld | Unknown
 Progress = Running | Completed | Failed | Gone | Unanswered
 
 
-def read_submit(answer: Answer) -> Submitted:
-    """Say what became of a submit; whatever is not certainly accepted or certainly refused is `Unknown`."""
+def read_submit(answer: Answer, prompt: str = "") -> Submitted:
+    """Say what became of a submit; whatever is not certainly accepted or certainly refused is `Unknown`.
+
+    Parameters: `prompt`, as it was sent; an answer may quote it, and its words are not Segmind's.
+    """
     status, words = answer.status, answer.words
+    own_words = words.replace(prompt, " ") if prompt else words
     if not answer.sent:
         return Withheld(Held.RATE, f"Segmind could not be reached: {words}")
     if 200 <= status < 300:
         request_id = answer.body.get("request_id")
-        if isinstance(request_id, str) and _is_id(request_id):
+        if isinstance(request_id, str) and is_id(request_id):
             return Accepted(request_id)
         return Unknown("Segmind accepted the request without telling its id")
     if status == 429:
         return Withheld(Held.RATE, f"Segmind's rate limit: {words}", retry_after(answer))
     if status in (401, 403, 404, 410):
         return Withheld(Held.KEY, f"Segmind refused the account (HTTP {status}): {words}")
-    if status == 402 or (status == 406 and (_says(words, _MONEY) or not _says(words, _VALUE))):
+    if status == 402 or (status == 406 and (_says(own_words, _MONEY) or not _says(own_words, _VALUE))):
         return Withheld(Held.CREDITS, f"Segmind's credits are used up (HTTP {status}): {words}")
     if status in (400, 406, 413, 415, 422):
         return Rejected(f"Segmind refused the request (HTTP {status}): {words}")
@@ -154,7 +159,7 @@ def read_status(answer: Answer) -> Progress:
     match status.upper() if isinstance(status, str) else "":
         case "COMPLETED":
             return Completed(_metrics(body))
-        case "FAILED":
+        case "FAILED" if answer.status < 500:
             return Failed(answer.words if any(body.get(name) for name in ("error", "detail")) else "Segmind gave no reason")
         case "QUEUED":
             return Running(queued=True)
@@ -167,9 +172,12 @@ def read_status(answer: Answer) -> Progress:
     return Unanswered(f"HTTP {answer.status}: {answer.words}", retry_after(answer) if answer.status == 429 else 15, answer.status)
 
 
-def read_result(answer: Answer) -> Found | None:
-    """Find the result's address in the answer of a completed request, whatever its shape; `None` when there is none."""
-    return _find(answer.body, ("output", "video", "video_url", "url"))
+def read_result(answer: Answer, sent: Mapping[str, Any]) -> Found | None:
+    """Find the result's address in the answer of a completed request, whatever its shape; `None` when there is none.
+
+    Parameters: `sent`, the body of the submit; an address in it is no result.
+    """
+    return _find(answer.body, ("output", "video", "video_url", "url"), sent) if answer.status == 200 else None
 
 
 def read_history(answer: Answer) -> Found | Failed | None:
@@ -177,7 +185,7 @@ def read_history(answer: Answer) -> Found | Failed | None:
     row = answer.body
     if str(row.get("model_status", "")).upper() == "FAILED":
         return Failed(answer.words if row.get("error") else "Segmind gave no reason")
-    return _find(row, ("generation_url",))
+    return _find(row, ("generation_url",), {})
 
 
 def retry_after(answer: Answer, otherwise: int = 20) -> int:
@@ -204,11 +212,12 @@ def _moment(text: str) -> float | None:
 
 
 def _urls(value: Any, depth: int = 0) -> Iterator[str]:
-    """Give every http(s) address in a value of any shape, in reading order."""
+    """Give every http(s) address in a value of any shape, in reading order; one that cannot be kept on the job's record is none."""
     if isinstance(value, str):
         text = value.strip()
         if text.lower().startswith(("http://", "https://")):
-            yield text
+            if len(text) <= _URL_LIMIT and text.isprintable():
+                yield text
         elif text[:1] in ("{", "[", '"') and depth < 4:
             try:
                 yield from _urls(json.loads(text), depth + 1)
@@ -222,59 +231,10 @@ def _urls(value: Any, depth: int = 0) -> Iterator[str]:
             yield from _urls(value.get(name), depth + 1)
 
 
-def read_history_list(answer: Answer) -> list[Mapping[str, Any]] | None:
-    """Give the rows of a page of the history: the first list of requests, whatever its key; `None` when there is no list."""
-    if answer.status != 200:
-        return None
-    try:
-        page = json.loads(answer.text)
-    except (ValueError, RecursionError):
-        return None
-    values = page.values() if isinstance(page, dict) else [page]
-    lists = [value for value in values if isinstance(value, list)]
-    rows: list[list[Mapping[str, Any]]] = [[row for row in found if isinstance(row, dict)] for found in lists]
-    return next((found for found in rows if any("request_id" in row for row in found)), rows[0] if rows else None)
-
-
-def is_ours(row: Mapping[str, Any], sent: Mapping[str, Any]) -> bool:
-    """Tell whether a row of the history is the request whose body was `sent`: by the paths of its addresses, since signatures differ."""
-    body = _object(row.get("request_body"))
-    if not isinstance(row.get("request_id"), str) or not _is_id(row["request_id"]):
-        return False
-    same_note = (body.get("prompt") or None) == sent.get("prompt") and body.get("mode") in (None, "", sent.get("mode"))
-    same_files = all(_place(body.get(name)) == _place(sent.get(name)) for name in ("video_url", "first_frame_url"))
-    return same_note and same_files
-
-
-def _object(value: Any) -> dict[str, Any]:
-    """Read an object that may be given as its JSON text; empty when it is none."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _place(url: Any) -> str:
-    """Give an address without what a signature changes; the bucket may stand in the host."""
-    try:
-        parts = urlsplit(url) if isinstance(url, str) and url else None
-    except ValueError:
-        return ""
-    return f"{parts.hostname}{unquote(parts.path)}" if parts else ""
-
-
-def _path(url: Any) -> str:
-    try:
-        return unquote(urlsplit(url).path) if isinstance(url, str) else ""
-    except ValueError:
-        return ""
-
-
-def _find(body: Mapping[str, Any], places: tuple[str, ...]) -> Found | None:
-    urls = [url for place in places for url in _urls(body.get(place))]
-    videos = [url for url in urls if _path(url).lower().endswith(".mp4")]
+def _find(body: Mapping[str, Any], places: tuple[str, ...], sent: Mapping[str, Any]) -> Found | None:
+    ours = {path_of(value) for name, value in sent.items() if name.endswith("_url")}
+    urls = [url for place in places for url in _urls(body.get(place)) if path_of(url) not in ours]
+    videos = [url for url in urls if path_of(url).lower().endswith(".mp4")]
     return Found((videos or urls)[0], _metrics(body)) if urls else None
 
 
@@ -283,6 +243,14 @@ def _metrics(body: Mapping[str, Any]) -> Mapping[str, Any]:
     metrics = body.get("metrics")
     figures = metrics.items() if isinstance(metrics, dict) else ()
     return {name: round(float(value), 6) for name, value in figures if type(value) in (int, float) and 0 <= value < 1e9}
+
+
+def path_of(url: Any) -> str:
+    """Give the path of an address, decoded; empty when it is none."""
+    try:
+        return unquote(urlsplit(url).path) if isinstance(url, str) else ""
+    except ValueError:
+        return ""
 
 
 def _says(words: str, any_of: tuple[str, ...]) -> bool:
@@ -299,6 +267,6 @@ def _plain(said: Any) -> str:
     return str(said)
 
 
-def _is_id(text: str) -> bool:
+def is_id(text: str) -> bool:
     """A `request_id` goes into URLs: nothing but letters, digits, `-` and `_`."""
     return 0 < len(text) <= 128 and text.replace("-", "").replace("_", "").isalnum() and text.isascii()

@@ -103,6 +103,11 @@ def job_id(drop: Drop, note: Sidecar | None) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 
+def mark(job: Mapping[str, Any]) -> str:
+    """Name what one submit of a job sends: the file name in the clip's signed address, by which the history tells it from all others."""
+    return f"{job['id']}-{job['run']}.mp4"
+
+
 def side_key(key: str, job: str) -> str:
     """Name the output of a job that a newer one of the same key has overtaken: `clip.mp4` → `clip.<job8>.mp4`."""
     _, dot, suffix = key.rpartition("/")[2].rpartition(".")

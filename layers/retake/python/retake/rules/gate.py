@@ -17,6 +17,7 @@ WINDOW = 64  # seconds that `RequestsPerMinute` is counted over: a minute, and w
 LEASE = 3600  # seconds; the life of a record at Segmind
 PRICE = 0.60  # USD; Segmind's published mean, booked until the real cost is known
 FIRST_PROBE, LONGEST_PROBE = 60, 900  # seconds between two tries whether a hold is over
+MOST_LOST = 3  # answers in a row that may be lost before submits are kept back: an outage must not use up every job's second try
 RENDER_SECONDS = 164.0  # Segmind's published mean for this model
 
 
@@ -56,7 +57,8 @@ class Gate:
 
     `leases` maps a job to the second its lease ends, `requests` a second to the requests made in it; until the second `paused_until`
     nothing is asked; `hold` is the account's trouble, if there is one; `spent_usd` is what was booked on `day`; `parked` is the last day on
-    which the budget was reached.
+    which the budget was reached; `lifted` is the second at which the last hold ended; `lost` counts the answers lost in a row; `news` is
+    what people have not been told yet.
     """
 
     leases: dict[str, int] = field(default_factory=dict)
@@ -66,6 +68,9 @@ class Gate:
     day: str = ""
     spent_usd: float = 0.0
     parked: str = ""
+    lifted: int = 0
+    lost: int = 0
+    news: list[dict[str, str]] = field(default_factory=list)
 
     def admit(self, job: str, limits: Limits, now: float) -> "Gate | Shut":
         """Let one job be submitted: take its lease, book its price, take one request; or tell why not."""
@@ -104,22 +109,35 @@ class Gate:
         return replace(self, leases=left, day=today, spent_usd=round(spent, 6))
 
     def keep_back(self, held: Held, reason: str, now: float) -> "Gate":
-        """Put a hold in force; one for the same reason goes on as it is."""
-        if self.hold and self.hold.held is held:
+        """Put a hold in force; one for the same reason goes on as it is, and an outage tells nothing of an account in trouble."""
+        if self.hold and (self.hold.held is held or held is Held.RATE):
             return self
-        return replace(self, hold=Hold(held, reason, ceil(now) + FIRST_PROBE))
+        return replace(self, hold=Hold(held, reason, ceil(now) + FIRST_PROBE), news=[*self.news, _news("Held", held, reason)])
 
-    def lift(self) -> "Gate":
+    def lose(self, reason: str, now: float) -> "Gate":
+        """Count an answer that was lost; too many in a row keep submits back."""
+        lost = replace(self, lost=min(MOST_LOST, self.lost + 1))
+        return lost.keep_back(Held.RATE, f"Segmind's answers get lost: {reason}", now) if lost.lost == MOST_LOST else lost
+
+    def lift(self, now: float) -> "Gate":
         """End the hold: a submit was accepted."""
-        return replace(self, hold=None)
+        if self.hold is None:
+            return replace(self, lost=0)
+        over = _news("Resumed", self.hold.held, "Segmind takes requests again; held jobs go on")
+        return replace(self, hold=None, lost=0, lifted=int(now), news=[*self.news, over])
 
     def pause(self, seconds: int, now: float) -> "Gate":
         """Ask nothing for some seconds: Segmind said that it was too much."""
         return replace(self, paused_until=max(self.paused_until, ceil(now) + seconds))
 
-    def park(self, now: float) -> "Gate":
+    def park(self, reason: str, now: float) -> "Gate":
         """Note that the day's budget was reached."""
-        return replace(self, parked=self._today(now))
+        today = self._today(now)
+        return self if self.parked == today else replace(self, parked=today, news=[*self.news, _news("Held", Held.BUDGET, reason)])
+
+    def told(self, event: dict[str, str]) -> "Gate":
+        """Forget news that people were told."""
+        return replace(self, news=[other for other in self.news if other != event])
 
     def free(self, limits: Limits, now: float) -> int:
         """Count the jobs that could be let through now."""
@@ -158,6 +176,10 @@ class Shut:
     held: Held
     reason: str
     wait: int = 60
+
+
+def _news(what: str, held: Held, message: str) -> dict[str, str]:
+    return {"what": what, "held": held, "message": message}
 
 
 def _day(now: float) -> str:

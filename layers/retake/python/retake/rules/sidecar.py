@@ -1,6 +1,7 @@
 """The sidecar contract: bytes of `clip.json` in, a note for Segmind or a refusal out."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -75,8 +76,7 @@ class _Duplicate(ValueError):
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise _Duplicate(next(name for name in names if names.count(name) > 1))
+        raise _Duplicate(Counter(name for name, _ in pairs).most_common(1)[0][0])
     return fields
 
 

@@ -33,7 +33,7 @@ class Held(StrEnum):
 NEXT: dict[State, frozenset[State]] = {
     State.WAITING: frozenset({State.CLAIMED, State.REFUSED}),
     State.CLAIMED: frozenset({State.HELD, State.SUBMITTING}),
-    State.HELD: frozenset({State.SUBMITTING}),
+    State.HELD: frozenset({State.SUBMITTING, State.RENDERING}),  # a lost request may turn up in the history after a person was asked
     State.SUBMITTING: frozenset({State.RENDERING, State.HELD, State.REFUSED, State.SUBMIT_UNKNOWN}),
     State.SUBMIT_UNKNOWN: frozenset({State.RENDERING, State.SUBMITTING, State.HELD}),
     State.RENDERING: frozenset({State.DELIVERING, State.FAILED, State.LOST}),
