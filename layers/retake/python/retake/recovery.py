@@ -134,6 +134,7 @@ class Recovery:
         logger.warning("a lost answer is found in the history", job_id=job["id"], request_id=request_id)
         paid: Row = {"request_id": request_id, "submitted_at": int(since.timestamp()), "reason": None, "held": None, "asked_at": None}
         if self._jobs.own_request(request_id, mark(job)) and self._jobs.advance(job, State.RENDERING, within=0, **paid):
+            self._gate.lift()
             self._answers.tell(job["id"])
 
     def _ask_a_person(self, job: Row, why: str) -> None:
