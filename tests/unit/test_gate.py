@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retake.rules.gate import LEASE, PRICE, Gate, Hold, Limits, Shut
+from retake.rules.gate import LEASE, MOST_LOST, PRICE, Gate, Hold, Limits, Shut
 from retake.rules.states import Held
 
 TEMPLATE = Path(__file__).parents[2] / "template.yaml"
@@ -273,7 +273,7 @@ def test_reaching_the_budget_is_news_once_a_day() -> None:
 
 
 def test_answers_lost_in_a_row_keep_submits_back_and_one_that_comes_ends_it() -> None:
-    gate = Gate().lose("reset", NOON).lose("reset", NOON)
+    gate = Gate(lost=MOST_LOST - 2).lose("reset", NOON)
     assert gate.hold is None
     assert gate.lift(NOON).lose("reset", NOON).hold is None
     shut = gate.lose("reset", NOON)

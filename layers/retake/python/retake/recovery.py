@@ -24,7 +24,6 @@ DEAF_SECONDS = 900  # the history has told nothing for so long, before a person 
 ASKED_AGAIN = 900  # seconds between two looks after that
 MOST_PAGES = 20
 READ_SECONDS = 30  # after which a look goes on the next time: other jobs wait for the same sweep
-FRESH = 30  # seconds that a page serves all who look
 
 
 class Look(Enum):
@@ -50,7 +49,11 @@ class Recovery:
     ) -> None:
         self._jobs, self._answers, self._settlement, self._segmind = jobs, answers, settlement, segmind
         self._gate, self._queue, self._clock = gate, queue, clock
-        self._pages: dict[tuple[int, str, str], tuple[float, Rows | None]] = {}
+        self._pages: dict[tuple[int, str, str], Rows | None] = {}
+
+    def begin(self) -> None:
+        """Begin a sweep: a page that was read serves all who look in it, and nobody after it."""
+        self._pages.clear()
 
     def look(self, job: Row) -> None:
         """Look once for the request of a job in `SUBMIT_UNKNOWN`, or of one for which a person was asked."""
@@ -120,20 +123,18 @@ class Recovery:
     def _page(self, page: int, since: datetime) -> Rows | Look:
         first = (since - timedelta(days=1)).date().isoformat()
         last = (datetime.fromtimestamp(self._clock(), UTC) + timedelta(days=1)).date().isoformat()
-        read_at, rows = self._pages.get((page, first, last), (0.0, None))
-        if rows is None or self._clock() > read_at + FRESH:
+        if (page, first, last) not in self._pages:
             if self._gate.ask():
                 return Look.SHUT
-            if len(self._pages) >= MOST_PAGES:
-                self._pages.clear()
-            rows = read_page(self._segmind.history_page(page, first, last), page)
-            self._pages[page, first, last] = (self._clock(), rows)
+            self._pages[page, first, last] = read_page(self._segmind.history_page(page, first, last), page)
+        rows = self._pages[page, first, last]
         return Look.UNCLEAR if rows is None else rows
 
     def _adopt(self, job: Row, request_id: str, since: datetime) -> None:
         logger.warning("a lost answer is found in the history", job_id=job["id"], request_id=request_id)
         paid: Row = {"request_id": request_id, "submitted_at": int(since.timestamp()), "reason": None, "held": None, "asked_at": None}
         if self._jobs.own_request(request_id, mark(job)) and self._jobs.advance(job, State.RENDERING, within=0, **paid):
+            self._gate.lift()
             self._answers.tell(job["id"])
 
     def _ask_a_person(self, job: Row, why: str) -> None:

@@ -41,6 +41,7 @@ class Sweeping:
         started = self._clock()
         self._settlement.let_next_go()  # before the rows, because a slow history can take the rest of the function's time
         due = self._jobs.due(started, MOST)
+        self._recovery.begin()
         for row in due:
             if self._clock() > started + LONGEST:
                 break

@@ -17,7 +17,7 @@ WINDOW = 64  # seconds that `RequestsPerMinute` is counted over: a minute, and w
 LEASE = 3600  # seconds; the life of a record at Segmind
 PRICE = 0.60  # USD; Segmind's published mean, booked until the real cost is known
 FIRST_PROBE, LONGEST_PROBE = 60, 900  # seconds between two tries whether a hold is over
-MOST_LOST = 3  # answers in a row that may be lost before submits are kept back: an outage must not use up every job's second try
+MOST_LOST = 10  # answers in a row that may be lost before submits are kept back: an outage must not use up every job's second try
 RENDER_SECONDS = 164.0  # Segmind's published mean for this model
 
 
