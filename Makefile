@@ -7,7 +7,7 @@ PIP := -m pip install --quiet --disable-pip-version-check --require-hashes --no-
 SAM := $(VENV)/sam/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint up down build deploy live lock clean
+.PHONY: help demo test lint up down build deploy live destroy lock clean
 
 help: ## this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ deploy: build ## build and deploy to your AWS account; asks for what it needs th
 
 live: $(VENV)/.local ## one clip through the deployed stack and the real Segmind, to learn how it answers; costs about 0.60 USD
 	@PYTHONPATH=layers/retake/python $(BIN)/python -m tests.live $(ARGS)
+
+destroy: $(VENV)/.local ## remove the stack from your AWS account; the videos only if you say so: ARGS=--with-data
+	@PYTHONPATH=layers/retake/python $(BIN)/python -m cli.destroy $(ARGS)
 
 lock: $(VENV)/.tests ## compile the requirements anew, with hashes
 	@for folder in layers/dependencies local tests cli/sam; do \
