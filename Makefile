@@ -7,7 +7,7 @@ PIP := -m pip install --quiet --disable-pip-version-check --require-hashes --no-
 SAM := $(VENV)/sam/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint up down build deploy lock clean
+.PHONY: help demo test lint up down build deploy live destroy lock clean
 
 help: ## this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,7 +22,7 @@ lint: $(VENV)/.tests $(VENV)/.sam ## style, types, template
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/cfn-lint template.yaml
+	$(BIN)/cfn-lint template.yaml .github/deploy-role.yaml
 	$(SAM)/sam validate --lint
 	BC_SKIP_MAPPING=TRUE $(SAM)/checkov -f template.yaml
 
@@ -38,6 +38,12 @@ build: $(VENV)/.sam ## build what is deployed, and print its size
 
 deploy: build ## build and deploy to your AWS account; asks for what it needs the first time, ARGS goes to `sam deploy`
 	$(SAM)/sam deploy $(or $(ARGS),$(shell $(BIN)/aws cloudformation describe-stacks --stack-name retake >/dev/null 2>&1 || echo --guided))
+
+live: $(VENV)/.local ## one clip through the deployed stack and the real Segmind, to learn how it answers; costs about 0.60 USD, see docs/deploy.md
+	@PYTHONPATH=layers/retake/python $(BIN)/python -m tests.live $(ARGS)
+
+destroy: $(VENV)/.local ## remove the stack from your AWS account; the videos only if you say so: ARGS=--with-data
+	@PYTHONPATH=layers/retake/python $(BIN)/python -m cli.destroy $(ARGS)
 
 lock: $(VENV)/.tests ## compile the requirements anew, with hashes
 	@for folder in layers/dependencies local tests cli/sam; do \

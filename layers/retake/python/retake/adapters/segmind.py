@@ -140,11 +140,12 @@ class ResultFiles:
     def open(self, url: str) -> "ResultStream":
         """Begin to download; raises `ResultUnavailable` when there is no such file or it may not be fetched."""
         self._connections.end_in(DOWNLOAD_SECONDS)
-        stream = ResultStream(self._get, url)
+        stream = ResultStream(self.get, url)
         stream.begin()
         return stream
 
-    def _get(self, url: str, headers: dict[str, str]) -> httpx.Response:
+    def get(self, url: str, headers: dict[str, str]) -> httpx.Response:
+        """Ask for a file, following redirects to where results may lie; gives the answer with its body unread, to be closed."""
         for _ in range(_REDIRECTS + 1):
             if not may_fetch(url, self._base_url):
                 raise ResultUnavailable(f"the result's address is none that may be fetched: {url[:200]!r}")
