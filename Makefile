@@ -6,7 +6,7 @@ LAYER := layers/dependencies/python
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint up down lock clean
+.PHONY: help demo test policies lint up down lock clean
 
 help: ## this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ demo: $(VENV)/.local ## drop two clips on the embedded cloud and watch them come
 
 test: $(VENV)/.tests ## all tests that need no account
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+policies: $(VENV)/.tests ## remove every permission one by one, see what fails, write docs/policies.md (about ten minutes)
+	@$(BIN)/python -m pytest tests/policies/removals.py $(ARGS)
 
 lint: $(VENV)/.tests ## style, types, template
 	$(BIN)/ruff check .
