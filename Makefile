@@ -7,7 +7,7 @@ PIP := -m pip install --quiet --disable-pip-version-check --require-hashes --no-
 SAM := $(VENV)/sam/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint up down build deploy live destroy lock clean
+.PHONY: help demo test policies lint up down build deploy live destroy lock clean
 
 help: ## this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ demo: $(VENV)/.local ## drop two clips on the embedded cloud and watch them come
 
 test: $(VENV)/.tests $(VENV)/.sam ## all tests that need no account
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+policies: $(VENV)/.tests ## remove every permission one by one, see what fails, write docs/policies.md (about ten minutes)
+	@$(BIN)/python -m pytest tests/policies/removals.py $(ARGS)
 
 lint: $(VENV)/.tests $(VENV)/.sam ## style, types, template
 	$(BIN)/ruff check .

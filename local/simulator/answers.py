@@ -91,7 +91,8 @@ class Tampered(Response):
                 headers = MutableHeaders(raw=list(message["headers"]))
                 length = int(headers["content-length"])
                 announced = max(length + rule.bytes, 0) if rule.fault == "length" else length
-                room = min(announced, max(rule.bytes, 0)) if rule.fault == "break" else announced
+                breaks = rule.fault == "break" or (rule.fault == "chunked" and rule.bytes > 0)
+                room = min(announced, max(rule.bytes, 0)) if breaks else announced
                 step = max(length // 20, 1)
                 headers["content-length"] = str(announced)
                 if rule.fault == "chunked":

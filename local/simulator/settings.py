@@ -102,8 +102,8 @@ class Rule:
       by default another host name that leads to /_simulator/elsewhere), "content" (body as text, sent as video/mp4);
     - the real answer, late: "delay" (seconds before it starts), "slow" (seconds its body takes);
     - the real answer, changed: "truncate" (half the JSON), "no_id", "word" (the status word), "break" (connection
-      closed after `bytes` of body), "chunked" (no content-length), "length" (content-length wrong by `bytes`: above 0
-      the body ends before its announced end, below 0 it is cut and nothing tells).
+      closed after `bytes` of body), "chunked" (no content-length; above 0 `bytes`, broken as well), "length" (content-length wrong by
+      `bytes`: above 0 the body ends before its announced end, below 0 it is cut and nothing tells).
     """
 
     endpoint: str

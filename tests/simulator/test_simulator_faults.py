@@ -159,6 +159,10 @@ def test_a_file_without_a_length_with_a_wrong_one_and_with_wrong_content(web: ht
     chunked = web.get(file_url)
     assert "content-length" not in chunked.headers
     assert chunked.content == whole.content
+    sim.add_rule("file", fault="chunked", bytes=500, times=1)
+    with web.stream("GET", file_url) as broken:
+        assert "content-length" not in broken.headers
+        assert until_it_breaks(broken) == whole.content[:500]
     sim.add_rule("file", fault="length", bytes=500, times=1)
     with pytest.raises(httpx.RemoteProtocolError, match=f"received {len(whole.content)} bytes"):
         web.get(file_url)

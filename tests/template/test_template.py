@@ -81,13 +81,18 @@ def test_the_wait_loop_ends_before_the_record_does_and_every_task_has_a_limit() 
             assert [catch["Next"] for catch in task["Catch"]] == ["Settle"]
 
 
-def test_the_state_machine_may_invoke_exactly_its_tasks() -> None:
-    substitutions = RESOURCES["WaitLoop"]["Properties"]["DefinitionSubstitutions"]
-    assert {f"${{{name}}}" for name in substitutions} == set(re.findall(r"\$\{\w+\}", DEFINITION))
-    invoke, *forced = RESOURCES["WaitLoopRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
-    assert invoke["Action"] == "lambda:InvokeFunction"
-    assert invoke["Resource"] == list(substitutions.values())
-    assert {action.partition(":")[0] for statement in forced for action in statement["Action"]} == {"xray", "logs"}
+def test_the_state_machine_may_do_exactly_what_its_definition_asks_for() -> None:
+    machine = RESOURCES["WaitLoop"]["Properties"]
+    tasks = [state for state in json.loads(DEFINITION)["States"].values() if state["Type"] == "Task"]
+    assert {task["Resource"] for task in tasks} == {"arn:aws:states:::lambda:invoke"}
+    functions = [machine["DefinitionSubstitutions"][task["Arguments"]["FunctionName"].strip("${}")] for task in tasks]
+    assert len(functions) == len(machine["DefinitionSubstitutions"])
+    (policy,) = RESOURCES["WaitLoopRole"]["Properties"]["Policies"]
+    invoke, *forced = policy["PolicyDocument"]["Statement"]
+    assert (invoke["Action"], invoke["Resource"]) == ("lambda:InvokeFunction", functions)
+    assert machine["Tracing"]["Enabled"] is True
+    assert machine["Logging"]["Level"] != "OFF"
+    assert sorted(action for statement in forced for action in statement["Action"]) == sorted(FORCED)
 
 
 def test_the_key_goes_into_the_secret_and_nowhere_else() -> None:

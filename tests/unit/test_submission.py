@@ -162,6 +162,14 @@ def test_a_clip_that_changed_since_is_sent_from_a_copy_of_what_was_checked(world
     assert unquote(world.job()["sent"]["video_url"]) == f"https://input.s3.eu-central-1.amazonaws.com/{copy}"
 
 
+def test_a_copy_has_no_tags_because_copying_them_would_take_permissions_on_tags(world: World) -> None:
+    job = world.claimed(key="clip.MP4")
+    world.s3.put_object_tagging(Bucket="input", Key="clip.MP4", Tagging={"TagSet": [{"Key": "shoot", "Value": "spring"}]})
+    world.submission().submit(job)
+    copy, _ = sent_file(world)
+    assert world.s3.get_object_tagging(Bucket="input", Key=copy)["TagSet"] == []
+
+
 @pytest.mark.parametrize("change", [overwritten, deleted])
 def test_a_first_frame_that_changed_since_is_sent_from_a_copy_of_what_was_checked(world: World, change: Any) -> None:
     world.drop("look.png", b"look")

@@ -76,10 +76,9 @@ class InputBucket:
         if now and now.etag == file.etag and not needs_copy(file.key):
             return file.key
         source = {"Bucket": self.name, "Key": file.key} | ({"VersionId": file.version} if file.version else {})
+        target = {"Bucket": self.name, "Key": copy, "TaggingDirective": "REPLACE"}  # to copy tags, too, would need to be allowed
         try:
-            self._s3.copy_object(
-                Bucket=self.name, Key=copy, CopySource=source, CopySourceIfMatch=f'"{file.etag}"', TaggingDirective="REPLACE"
-            )
+            self._s3.copy_object(**target, CopySource=source, CopySourceIfMatch=f'"{file.etag}"')
         except ClientError as error:
             if error_code(error) in ("NoSuchVersion", "NoSuchKey", "PreconditionFailed", "404"):
                 return None
