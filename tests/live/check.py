@@ -19,8 +19,10 @@ from retake.adapters.jobs import JobsTable, Row
 from retake.adapters.secret import ApiKey
 from retake.adapters.segmind import ResultFiles, ResultUnavailable, Segmind
 from retake.gatekeeper import Gatekeeper
-from retake.rules.contract import Answer, Found, is_ours, read_history, read_history_list, read_result, retry_after
+from retake.rules.contract import Answer, Found, read_history, read_result, retry_after
+from retake.rules.drop import mark
 from retake.rules.gate import PRICE, Limits
+from retake.rules.history import is_ours, read_page
 from retake.rules.states import ENDED, State
 from tests import media
 
@@ -112,7 +114,7 @@ class Check:
         result = self._ask(lambda: self._segmind.result(request_id))
         row = self._ask(lambda: self._segmind.history(request_id))
         page = self._ask(lambda: self._segmind.history_page(1, (today - timedelta(days=1)).isoformat(), today.isoformat()))
-        listed = [each for each in read_history_list(page) or [] if each.get("request_id") == request_id]
+        listed = [each for each in read_page(page, 1) or [] if each.get("request_id") == request_id]
         history = {
             "there_after": self._row_at(),
             "absent_at": [seen["after"] for seen in self._rows if not seen["there"]],
@@ -121,11 +123,12 @@ class Check:
             "list_key": [name for name, value in page.body.items() if isinstance(value, list)],
             "envelope": sorted(page.body),
             "listed_fields": sorted(listed[0]) if listed else None,
-            "matched_by_path": any(is_ours(each, job.get("sent", {})) for each in listed),
+            "would_be_found": any(is_ours(each, job["sent"], mark(job | {"run": 0})) for each in listed),
+            "mark_kept": mark(job | {"run": 0}) in json.dumps(listed),
         }
         return {
             "status": {"seen": self._seen, "early_404": any(seen["http"] == 404 for seen in self._seen)},
-            "result": {"http": result.status, "shape": outline(result.body), "understood": read_result(result) is not None},
+            "result": {"http": result.status, "shape": outline(result.body), "understood": read_result(result, job["sent"]) is not None},
             "metrics": {"told": result.body.get("metrics")},
             "history": history,
             "file": self._file(job["result_url"], job.get("result", "")) if "result_url" in job else {},
@@ -182,8 +185,8 @@ def problems(report: Report, max_usd: float) -> list[str]:
         found.append(f"it cost {cost:.2f} USD, more than {max_usd:g}; drop nothing more before you know Segmind's price")
     if report.get("file") and not report["file"].get("same"):
         found.append("what lies in the output bucket is not what Segmind serves")
-    if "history" in report and not report["history"]["matched_by_path"]:
-        found.append("the history does not show the request so that a lost answer would be found by it: see is_ours in rules/contract.py")
+    if "history" in report and not report["history"]["would_be_found"]:
+        found.append("the history does not show the request so that a lost answer would be found by it: see rules/history.py")
     return found
 
 

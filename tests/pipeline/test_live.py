@@ -94,7 +94,7 @@ def test_it_tells_what_the_contract_leaves_open(pipeline: Stack, live: Live, sha
     assert 3 <= history["there_after"] < 60
     assert history["list_key"] == ["data"]
     assert history["envelope"] == ["data", "page", "per_page", "total"]
-    assert history["row_understood"] is history["matched_by_path"] is True
+    assert history["row_understood"] is history["would_be_found"] is True
     assert {"request_id", "generation_url", "request_body"} <= set(history["listed_fields"])
     assert told["limits"]["headers"] == {"x-ratelimit": "9"}
     assert told["limits"]["requests_of_this_check"] <= 24
