@@ -102,6 +102,15 @@ def test_multipart_and_copied_clips_work(pipeline: Stack, clip: Path) -> None:
     assert pipeline.s3.list_multipart_uploads(Bucket=pipeline.output).get("Uploads", []) == []
 
 
+def test_a_browsers_form_and_a_signed_address_work(pipeline: Stack, clip: Path) -> None:
+    form = pipeline.s3.generate_presigned_post(pipeline.input, "form/clip.mp4", ExpiresIn=60)
+    posted = httpx.post(form["url"], data=form["fields"], files={"file": clip.read_bytes()}, trust_env=False)
+    assert posted.is_success, posted.text
+    url = pipeline.s3.generate_presigned_url("put_object", {"Bucket": pipeline.input, "Key": "form/clip.json"}, ExpiresIn=60)
+    assert httpx.put(url, content=b"{}", trust_env=False).is_success
+    pipeline.until("form/clip.mp4", "DELIVERED")
+
+
 def test_another_note_is_another_job_and_the_newest_owns_the_name(pipeline: Stack, clip: Path) -> None:
     pipeline.rule(endpoint="submit", match="newest/clip", times=1, settings={"render_seconds": 4})
     pipeline.drop("newest/clip.mp4", clip)

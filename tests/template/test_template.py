@@ -123,6 +123,43 @@ def test_a_message_outlives_its_function() -> None:
 
 
 @pytest.mark.parametrize("bucket", ["InputBucket", "OutputBucket"])
+def test_buckets_refuse_plain_http_but_from_this_very_machine(bucket: str) -> None:
+    (policy,) = [each["PolicyDocument"] for each in of_type("AWS::S3::BucketPolicy").values() if each["Bucket"] == {"Ref": bucket}]
+    (deny,) = policy["Statement"]
+    assert (deny["Effect"], deny["Principal"], deny["Action"], len(deny["Resource"])) == ("Deny", "*", "s3:*", 2)
+    assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}, "NotIpAddress": {"aws:SourceIp": "127.0.0.0/8"}}
+
+
+def test_every_asynchronous_hop_has_retries_and_keeps_what_fails() -> None:
+    rules = of_type("AWS::Events::Rule")
+    targets = [target for rule in rules.values() for target in rule["Targets"]]
+    targets.append(RESOURCES["SettleFunction"]["Properties"]["Events"]["RunEnded"]["Properties"])
+    assert all(target["DeadLetterConfig"] and target["RetryPolicy"] for target in targets)
+    assert RESOURCES["SettleFunction"]["Properties"]["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]
+    dead = {json.dumps(target["DeadLetterConfig"]["Arn"]) for target in targets} | {
+        json.dumps(RESOURCES["DropQueue"]["Properties"]["RedrivePolicy"]["deadLetterTargetArn"])
+    }
+    watched = json.dumps([alarm["Dimensions"] for alarm in of_type("AWS::CloudWatch::Alarm").values()])
+    for queue in dead:
+        name = json.loads(queue)["Fn::GetAtt"][0]
+        assert json.dumps({"Fn::GetAtt": [name, "QueueName"]}) in watched, f"nobody is told of what lies in {name}"
+
+
+def test_every_alarm_is_about_a_figure_that_exists_reaches_people_and_is_on_the_dashboard() -> None:
+    alarms = of_type("AWS::CloudWatch::Alarm")
+    told = "".join(file.read_text() for file in (ROOT / "layers/retake/python/retake").rglob("*.py"))
+    (board,) = of_type("AWS::CloudWatch::Dashboard").values()
+    body = board["DashboardBody"]["Fn::Sub"]
+    json.loads(re.sub(r"\$\{[^}]+\}", "x", body))
+    for name, alarm in alarms.items():
+        assert alarm["AlarmActions"] == [{"Ref": "Notices"}] == alarm["OKActions"]
+        assert alarm["Namespace"] != "Retake" or f'"{alarm["MetricName"]}"' in told
+        assert f"${{{name}.Arn}}" in body
+    for metric in re.findall(r'"Retake", "(\w+)"', body):
+        assert f'"{metric}"' in told or metric in ("Delivered", "Failed", "Refused", "Lost")
+
+
+@pytest.mark.parametrize("bucket", ["InputBucket", "OutputBucket"])
 def test_buckets_are_private_encrypted_versioned_and_kept(bucket: str) -> None:
     resource = RESOURCES[bucket]
     properties = resource["Properties"]
