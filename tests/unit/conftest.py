@@ -283,7 +283,7 @@ class World:
         return self.jobs.gate()[0].spent_usd
 
     def loop(self, job_id: str = "j1") -> dict[str, Any]:
-        return {"job_id": job_id, "polls": 0, "wait_seconds": 0, "plan": {"first": 120, "gap": 15, "growth": 1.05}}
+        return {"job_id": job_id, "polls": 0, "age": 0, "wait_seconds": 0, "plan": {"ages": [120, 135, 151]}}
 
 
 @pytest.fixture

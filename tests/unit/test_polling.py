@@ -164,3 +164,40 @@ def test_a_late_failure_of_the_first_request_does_not_end_the_second(world: Worl
     world.segmind.status_answer, world.segmind.during = Answer(422, '{"status": "FAILED", "error": "first"}'), starts_again
     world.polling.poll(world.loop(job))
     assert ((world.jobs.job(job) or {})["request_id"], world.state()) == ("r-2", "RENDERING")
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_job_is_asked_for_at_the_ages_of_its_plan_by_the_clock_or_by_what_was_waited(world: World, scaled: bool) -> None:
+    loop, waits = world.loop(world.rendering()) | {"wait_seconds": 120}, []
+    for _ in range(3):
+        world.clock.now += 0 if scaled else loop["wait_seconds"]
+        loop = world.polling.poll(loop)
+        waits.append(loop["wait_seconds"])
+    assert (waits[:2], loop["polls"]) == ([15, 16], 3)
+    assert 16 <= waits[2] <= 60
+
+
+def test_a_run_that_is_started_anew_goes_on_with_the_plan(world: World) -> None:
+    loop = world.loop(world.rendering())
+    world.clock.now += 135
+    assert world.polling.poll(loop)["wait_seconds"] == 16
+
+
+def test_a_job_seen_in_the_queue_begins_its_plan_then(world: World) -> None:
+    job = world.rendering()
+    world.segmind.status_answer = Answer(200, '{"status": "QUEUED"}')
+    world.clock.now += 120
+    queued = world.polling.poll(world.loop(job))
+    assert (queued["queued"], queued["wait_seconds"]) == (120, 60)
+    world.segmind.status_answer = Answer(200, '{"status": "PROCESSING"}')
+    world.clock.now += 120
+    assert world.polling.poll(queued)["wait_seconds"] == 15
+
+
+def test_while_requests_are_short_polls_come_more_rarely(table: Any) -> None:
+    world = World(table, requests_per_minute=10)
+    job = world.rendering()
+    world.clock.now += 120
+    for _ in range(8):
+        world.gate.ask()
+    assert world.polling.poll(world.loop(job))["wait_seconds"] > 15

@@ -48,7 +48,8 @@ class Polling:
     def poll(self, loop: Loop) -> Loop:
         """Look at the job of a wait-loop.
 
-        Parameters: `loop`, the loop's state: `job_id`, `polls` so far, the `plan` of its waits.
+        Parameters: `loop`, the loop's state: `job_id`, `polls` so far, the `plan` of its polls, its `age` at the last one by what was
+        waited, and the age at which it was last seen `queued`, if it was; ages in seconds since the submit.
         Returns the loop's state with `next` (`WAIT`, `DELIVER` or `SETTLE`) and `wait_seconds`.
         """
         job = self._jobs.job(loop["job_id"])
@@ -57,13 +58,12 @@ class Polling:
         if job["state"] == State.DELIVERING:
             self._look_for_another_address(job)
             return loop | {"next": DELIVER}
+        loop = loop | {"age": loop["age"] + loop["wait_seconds"]}
         if wait := self._shut():
             return loop | {"next": WAIT, "wait_seconds": wait}
         age = self._clock() - job["submitted_at"]
         if age > RECORD_LIFE:
             return self._from_history(loop, job, age)
-        polls = loop["polls"] + 1
-        plan = Plan(**loop["plan"])
         match read_status(self._segmind.status(job["request_id"])):
             case Completed(found):
                 return self._completed(loop, job, found)
@@ -74,8 +74,11 @@ class Polling:
             case Unanswered() as answer:
                 return self._unanswered(loop, job, answer)
             case progress:
-                queued = isinstance(progress, Running) and progress.queued
-                return loop | {"next": WAIT, "polls": polls, "wait_seconds": plan.wait(polls, queued)}
+                planned_age = max(age, loop["age"])  # the clock's, unless the waits of the state machine are scaled
+                if isinstance(progress, Running) and progress.queued:
+                    loop = loop | {"queued": planned_age}
+                wait = Plan.from_input(loop["plan"]).wait(planned_age, loop.get("queued", 0), self._gate.stretch())
+                return loop | {"next": WAIT, "polls": loop["polls"] + 1, "wait_seconds": wait}
 
     def _unanswered(self, loop: Loop, job: Row, answer: Progress) -> Loop:
         logger.warning("no usable answer", job_id=job["id"], answer=repr(answer))

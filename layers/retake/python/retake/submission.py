@@ -110,7 +110,7 @@ class Submission:
             return
         self._jobs.remember_request(job, request_id)
         self._answers.tell(job["id"])
-        plan = Plan().jittered(self._random())
+        plan = Plan.learn().jittered(self._random())
         self._runs.start(job["id"], job["run"], plan.as_input(), plan.wait(0))
         if self._gate.lift():
             self._settlement.announce("Resumed", {"message": "Segmind takes requests again; held jobs go on."})
