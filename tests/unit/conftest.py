@@ -140,8 +140,10 @@ class RunsStandIn:
     """Keeps what is started; a run is under way until it is taken out of `alive`."""
 
     alive: set[tuple[str, int]] = field(default_factory=set)
+    plans: list[Any] = field(default_factory=list)
 
     def start(self, job_id: str, run: int, plan: object, wait_seconds: int) -> None:
+        self.plans.append(plan)
         self.alive.add((job_id, run))
 
     def running(self, job_id: str, run: int) -> bool:
@@ -295,7 +297,7 @@ class World:
         return self.jobs.gate()[0].spent_usd
 
     def loop(self, job_id: str = "j1") -> dict[str, Any]:
-        return {"job_id": job_id, "polls": 0, "wait_seconds": 0, "plan": {"first": 120, "gap": 15, "growth": 1.05}}
+        return {"job_id": job_id, "polls": 0, "age": 0, "wait_seconds": 0, "plan": {"ages": [120, 135, 151]}}
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Never more requests than the account allows, never more clips under way than can be followed, never more money than the day has."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
@@ -89,6 +90,14 @@ def test_the_gate_fits_into_one_item_at_every_limit_the_template_allows() -> Non
     parameter = TEMPLATE.read_text().partition("RequestsPerMinute:")[2]
     most = int(parameter.partition("MaxValue:")[2].split()[0])
     assert Limits(most).in_flight * LEASE_BYTES < ITEM_BYTES
+
+
+def test_the_fewer_requests_are_left_the_longer_gaps_get() -> None:
+    limits, gate = Limits(10), Gate(requests={100: 4, 101: 4})
+    assert [Gate().stretch(limits, 101), gate.stretch(limits, 101)] == [1, 1]
+    assert replace(gate, requests={100: 9}).stretch(limits, 101) == pytest.approx(1.5)
+    assert replace(gate, requests={100: 10, 101: 5}).stretch(limits, 101) == 2
+    assert replace(gate, requests={100: 10}).stretch(limits, 165) == 1
 
 
 NOON = datetime(2027, 1, 1, 12, tzinfo=UTC).timestamp()

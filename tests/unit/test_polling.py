@@ -20,7 +20,7 @@ def test_a_completed_job_is_delivered_with_its_figures(world: World) -> None:
     assert world.polling.poll(world.loop(world.rendering()))["next"] == "DELIVER"
     job = world.jobs.job("j1")
     assert job is not None
-    assert (job["state"], job["cost_usd"], job["total_time"]) == ("DELIVERING", 0.6, 150.5)
+    assert (job["state"], job["cost_usd"]) == ("DELIVERING", 0.6)
 
 
 def test_a_failed_job_fails_with_its_reason(world: World) -> None:
@@ -176,3 +176,71 @@ def test_where_one_request_a_minute_is_free_a_completed_job_gets_its_result_by_t
         world.clock.now += 65
         loop = world.polling.poll(loop)
     assert world.state() == "DELIVERING"
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_job_is_asked_for_at_the_ages_of_its_plan_by_the_clock_or_by_what_was_waited(world: World, scaled: bool) -> None:
+    loop, waits = world.loop(world.rendering()) | {"wait_seconds": 120}, []
+    for _ in range(3):
+        world.clock.now += 0 if scaled else loop["wait_seconds"]
+        loop = world.polling.poll(loop)
+        waits.append(loop["wait_seconds"])
+    assert (waits[:2], loop["polls"]) == ([15, 16], 3)
+    assert 16 <= waits[2] <= 60
+
+
+def test_a_run_that_is_started_anew_goes_on_with_the_plan(world: World) -> None:
+    loop = world.loop(world.rendering())
+    world.clock.now += 135
+    assert world.polling.poll(loop)["wait_seconds"] == 16
+
+
+def test_a_job_seen_in_the_queue_begins_its_plan_then(world: World) -> None:
+    job = world.rendering()
+    world.segmind.status_answer = Answer(200, '{"status": "QUEUED"}')
+    world.clock.now += 120
+    queued = world.polling.poll(world.loop(job))
+    assert (queued["queued"], queued["wait_seconds"]) == (120, 60)
+    world.segmind.status_answer = Answer(200, '{"status": "PROCESSING"}')
+    world.clock.now += 120
+    assert world.polling.poll(queued)["wait_seconds"] == 15
+
+
+def test_while_requests_are_short_polls_come_more_rarely(table: Any) -> None:
+    world = World(table, requests_per_minute=10)
+    job = world.rendering()
+    world.clock.now += 120
+    for _ in range(8):
+        world.gate.ask()
+    assert world.polling.poll(world.loop(job))["wait_seconds"] > 15
+
+
+@pytest.mark.parametrize(
+    ("clock", "loop", "learned"),
+    [
+        (160, {"age": 155}, 150.5),
+        (160, {"age": 155, "queued": 20}, 130.5),
+        (10, {"age": 155}, 155),  # the state machine's waits are scaled, Segmind's seconds are not
+        (170, {"age": 0}, None),  # a run that began late knows nothing of the waits
+    ],
+)
+def test_a_render_is_learned_in_the_seconds_of_the_waits_and_without_the_queue(
+    world: World, clock: float, loop: dict[str, Any], learned: float | None
+) -> None:
+    world.segmind.status_answer, world.segmind.result_answer = COMPLETED, RESULT
+    job = world.rendering()
+    world.clock.now += clock
+    world.polling.poll(world.loop(job) | loop)
+    assert world.job().get("render_seconds") == learned
+    world.move(job, "DELIVERED", result="s3://output/clip.mp4")
+    world.settlement.settle(job)
+    world.settlement.settle(job)
+    assert world.jobs.renders() == ([learned] if learned else [])
+
+
+def test_the_next_plan_follows_what_was_learned(world: World) -> None:
+    for _ in range(250):
+        world.jobs.learn(60.0)
+    assert len(world.jobs.renders()) == 200
+    world.rendering()
+    assert abs(world.runs.plans[-1]["ages"][0] - 60) <= 15

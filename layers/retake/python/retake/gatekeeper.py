@@ -26,6 +26,10 @@ class Gatekeeper:
         """Let one request be made, `None`; or tell how long to wait."""
         return self._step(lambda gate: gate.ask(self._limits, self._clock()))
 
+    def stretch(self) -> float:
+        """Tell by how much longer gaps between polls should be while requests are short."""
+        return self._jobs.gate()[0].stretch(self._limits, self._clock())
+
     def release(self, job_id: str, cost_usd: float | None = None) -> bool:
         """Give a job's lease back at its real cost; false when too many others were at the gate."""
         return self._step(lambda gate: gate.release(job_id, self._clock(), cost_usd)) is None

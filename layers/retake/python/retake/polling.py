@@ -48,7 +48,8 @@ class Polling:
     def poll(self, loop: Loop) -> Loop:
         """Look at the job of a wait-loop.
 
-        Parameters: `loop`, the loop's state: `job_id`, `polls` so far, the `plan` of its waits.
+        Parameters: `loop`, the loop's state: `job_id`, `polls` so far, the `plan` of its polls, its `age` at the last one by what was
+        waited, and the age at which it was last seen `queued`, if it was; ages in seconds since the submit.
         Returns the loop's state with `next` (`WAIT`, `DELIVER` or `SETTLE`) and `wait_seconds`.
         """
         job = self._jobs.job(loop["job_id"])
@@ -57,6 +58,7 @@ class Polling:
         if job["state"] == State.DELIVERING:
             self._look_for_another_address(job)
             return loop | {"next": DELIVER}
+        loop = loop | {"age": loop["age"] + loop["wait_seconds"]}
         if wait := self._shut():
             return loop | {"next": WAIT, "wait_seconds": wait}
         age = self._clock() - job["submitted_at"]
@@ -64,8 +66,6 @@ class Polling:
             return self._from_history(loop, job, age)
         if loop.get("completed"):
             return self._result(loop, job, {})
-        polls = loop["polls"] + 1
-        plan = Plan(**loop["plan"])
         match read_status(self._segmind.status(job["request_id"])):
             case Completed(found):
                 if wait := self._shut():  # the next turn's request is for the result at once
@@ -78,8 +78,11 @@ class Polling:
             case Unanswered() as answer:
                 return self._unanswered(loop, job, answer)
             case progress:
-                queued = isinstance(progress, Running) and progress.queued
-                return loop | {"next": WAIT, "polls": polls, "wait_seconds": plan.wait(polls, queued)}
+                planned_age = max(age, loop["age"])  # the clock's, unless the waits of the state machine are scaled
+                if isinstance(progress, Running) and progress.queued:
+                    loop = loop | {"queued": planned_age}
+                wait = Plan.from_input(loop["plan"]).wait(planned_age, loop.get("queued", 0), self._gate.stretch())
+                return loop | {"next": WAIT, "polls": loop["polls"] + 1, "wait_seconds": wait}
 
     def _unanswered(self, loop: Loop, job: Row, answer: Progress) -> Loop:
         logger.warning("no usable answer", job_id=job["id"], answer=repr(answer))
@@ -112,12 +115,20 @@ class Polling:
         return self._keep_asking(loop, job, f"its record is gone and the history has no address yet: {answer.words}")
 
     def _deliver(self, loop: Loop, job: Row, url: str, figures: Mapping[str, Any]) -> Loop:
-        cost, took = figures.get("cost"), figures.get("total_time")
-        if self._jobs.advance(job, State.DELIVERING, result_url=url, cost_usd=cost, total_time=took, reason=None) is None:
+        cost, took = figures.get("cost"), self._render_seconds(loop, job, figures.get("total_time"))
+        if self._jobs.advance(job, State.DELIVERING, result_url=url, cost_usd=cost, render_seconds=took, reason=None) is None:
             return loop | LOOK_AGAIN
         self._gate.release(job["id"], cost)
         self._answers.tell(job["id"])
         return loop | {"next": DELIVER}
+
+    def _render_seconds(self, loop: Loop, job: Row, total_time: float | None) -> float | None:
+        """Say how long a render took as its plan counts: without the queue, and in the seconds of the waits, which may be scaled."""
+        age = self._clock() - float(job["submitted_at"])
+        if not total_time or not loop["age"]:
+            return None
+        planned = max(age, float(loop["age"]))
+        return round(max(0.0, min(total_time * planned / max(age, 1), planned) - float(loop.get("queued", 0))), 1)
 
     def _look_for_another_address(self, job: Row) -> None:
         """The file could not be had where it was said to be: the history may know better."""

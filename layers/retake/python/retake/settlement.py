@@ -37,6 +37,8 @@ class Settlement:
         self._answers.tell(job_id)
         self.announce(str(job["state"]).capitalize(), answer.of_job(job))
         measure(job["state"].capitalize())
+        if "render_seconds" in job:
+            self._jobs.learn(job["render_seconds"])
         self._jobs.note(job, queue=None, at=None)
 
     def announce(self, what: str, detail: dict[str, Any]) -> None:

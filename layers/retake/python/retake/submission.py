@@ -140,7 +140,7 @@ class Submission:
             logger.error("a paid request has found its job elsewhere", job_id=job["id"], request_id=request_id)
             return
         self._answers.tell(job["id"])
-        plan = Plan().jittered(self._random())
+        plan = Plan.learn(self._jobs.renders()).jittered(self._random())
         self._runs.start(job["id"], job["run"], plan.as_input(), plan.wait(0))
         self._gate.lift()
         if self._gate.lifted_since(submitted_at):

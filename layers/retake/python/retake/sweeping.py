@@ -92,4 +92,4 @@ class Sweeping:
             return
         run = job["run"] + 1
         if self._jobs.note(job, at=later, run=run):
-            self._runs.start(job["id"], run, Plan().as_input(), 0)
+            self._runs.start(job["id"], run, Plan.learn(self._jobs.renders()).as_input(), 0)

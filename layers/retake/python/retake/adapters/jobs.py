@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -12,6 +13,7 @@ from botocore.exceptions import ClientError
 
 from ..rules.drop import Drop
 from ..rules.gate import Gate, Hold, Shut
+from ..rules.planner import WINDOW
 from ..rules.states import Held, State, before
 
 QUEUE_INDEX = "queue"
@@ -135,6 +137,21 @@ class JobsTable:
         named = {":pk": f"frame#{bucket}/{frame_key}"}
         rows = self._query(KeyConditionExpression="pk = :pk", ExpressionAttributeValues=named, ConsistentRead=True)
         return [row["sk"] for row in rows]
+
+    def learn(self, seconds: float) -> None:
+        """Remember how long a render took, as the newest of the last `WINDOW`; what cannot be written at once is let go."""
+        row = self._get("renders") or {"v": 0, "seconds": []}
+        newest = [*row["seconds"], seconds][-WINDOW:]
+        with suppress(self._table.meta.client.exceptions.ConditionalCheckFailedException):
+            self._table.put_item(
+                Item=_storable({"pk": "renders", "sk": "renders", "v": row["v"] + 1, "seconds": newest}),
+                ConditionExpression="attribute_not_exists(pk) OR v = :v",
+                ExpressionAttributeValues={":v": row["v"]},
+            )
+
+    def renders(self) -> list[float]:
+        """Give the seconds that the last renders took, oldest first."""
+        return [float(seconds) for seconds in (self._get("renders") or {}).get("seconds", ())]
 
     def due(self, now: float, most: int) -> list[Row]:
         """List rows that nobody has looked after in time, longest first."""

@@ -33,9 +33,9 @@ class Runs:
     def __init__(self, states: Any, state_machine_arn: str) -> None:
         self._states, self._arn = states, state_machine_arn
 
-    def start(self, job_id: str, run: int, plan: Mapping[str, float], wait_seconds: int) -> None:
+    def start(self, job_id: str, run: int, plan: Mapping[str, list[int]], wait_seconds: int) -> None:
         """Start the wait-loop of a job; starting the same run again changes nothing."""
-        loop = {"job_id": job_id, "polls": 0, "wait_seconds": wait_seconds, "plan": plan}
+        loop = {"job_id": job_id, "polls": 0, "age": 0, "wait_seconds": wait_seconds, "plan": plan}
         try:
             self._states.start_execution(stateMachineArn=self._arn, name=f"{job_id}-{run}", input=json.dumps(loop))
         except ClientError as error:

@@ -8,9 +8,11 @@ ledger changes only together with a lease.
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache
 from math import ceil, inf
+from statistics import fmean
 
-from .planner import Plan
+from .planner import PRIOR, Plan
 from .states import Held
 
 WINDOW = 64  # seconds that `RequestsPerMinute` is counted over: a minute, and what a request may be late on its way
@@ -18,7 +20,7 @@ LEASE = 3600  # seconds; the life of a record at Segmind
 PRICE = 0.60  # USD; Segmind's published mean, booked until the real cost is known
 FIRST_PROBE, LONGEST_PROBE = 60, 900  # seconds between two tries whether a hold is over
 MOST_LOST = 10  # answers in a row that may be lost before submits are kept back: an outage must not use up every job's second try
-RENDER_SECONDS = 164.0  # Segmind's published mean for this model
+SHORT = 0.8  # of the requests a minute; from there on polls come more rarely
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,11 @@ class Limits:
     def in_flight(self) -> int:
         """How many jobs may be at Segmind at once: what the request budget can follow to the end.
 
-        A job costs one submit, about `polls` polls and one look at the result, over its render time.
+        A job costs one submit, its polls and one look at the result, until its end is seen. That is reckoned with the usual render, not
+        with those of the present: the more jobs wait in Segmind's own queue, the longer they take, and the more would be let in.
         """
-        plan, elapsed, polls = Plan(), 0.0, 0
-        while elapsed < RENDER_SECONDS:
-            elapsed += plan.wait(polls)
-            polls += 1
-        return max(1, ceil(self.requests_per_minute / (2 + polls) * RENDER_SECONDS / 60))
+        polls, seconds = _usual()
+        return max(1, ceil(self.requests_per_minute / (2 + polls) * seconds / 60))
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,11 @@ class Gate:
             wait = ceil(min(recent) + WINDOW - now)
             return Shut(Held.RATE, f"{limits.requests_per_minute} requests a minute are used up", max(1, wait))
         return replace(self, requests=recent | {int(now): recent.get(int(now), 0) + 1})
+
+    def stretch(self, limits: Limits, now: float) -> float:
+        """Tell by how much longer gaps between polls should be: 1 while requests are left, up to 2 when they are used up."""
+        recent = sum(count for second, count in self.requests.items() if second > now - WINDOW)
+        return 1 + max(0.0, min(1.0, (recent / limits.requests_per_minute - SHORT) / (1 - SHORT)))
 
     def release(self, job: str, now: float, cost_usd: float | None = None) -> "Gate":
         """Give a lease back, and correct the ledger by the real cost (`None`: unknown); giving back what is gone changes nothing."""
@@ -180,6 +185,14 @@ class Shut:
 
 def _news(what: str, held: Held, message: str) -> dict[str, str]:
     return {"what": what, "held": held, "message": message}
+
+
+@cache
+def _usual() -> tuple[float, float]:
+    """The mean polls of a job, and the mean age in seconds at which its end is seen, before anything is learned."""
+    plan = Plan.learn()
+    polls, seconds = zip(*map(plan.seen, PRIOR), strict=True)
+    return fmean(polls), fmean(seconds)
 
 
 def _day(now: float) -> str:
