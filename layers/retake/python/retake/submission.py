@@ -102,16 +102,17 @@ class Submission:
         elif not alone:
             self._gate.keep_back(answer.held, answer.reason)
         now = int(self._clock())
+        shut, behind = Shut(answer.held, answer.reason), {"held_since": now, "withheld_at": now}
         if job.get("resubmitted"):  # it goes on looking for the request that was lost
             again: Row = {"absent": True, "resubmitted": None, "reason": answer.reason}
             self._jobs.advance(job, State.SUBMIT_UNKNOWN, within=LOOK_SECONDS, **again)
             self._answers.tell(job["id"])
         elif answer.held is Held.RATE:
-            self._hold(job, Shut(answer.held, answer.reason))
+            self._hold(job, shut)
         elif alone:
-            self._hold(job, Shut(answer.held, answer.reason), queue=DUE, at=now + OWN_TROUBLE_SECONDS, withheld_at=now)
-        else:  # behind the others: the next one to try is another
-            self._hold(job, Shut(answer.held, answer.reason), at=now, withheld_at=now)
+            self._hold(job, shut, queue=DUE, at=now + OWN_TROUBLE_SECONDS, **behind)
+        else:  # the next one to try is another
+            self._hold(job, shut, at=now, **behind)
 
     def _set_aside(self, job: Row) -> None:
         """See to it that a held job that cannot be sent is not always the first of those that are tried."""
