@@ -43,12 +43,14 @@ class Check:
         given = functions.get_function_configuration(FunctionName=outputs["SubmitFunctionName"])["Environment"]["Variables"]
         self._limits = Limits(int(given["REQUESTS_PER_MINUTE"]), float(given.get("DAILY_BUDGET_USD", "inf")))
         self._key = ApiKey(SecretsProvider(boto3_client=vault), given["SECRET_ID"])
-        self._segmind = Segmind(given["SEGMIND_BASE_URL"], given["SEGMIND_HISTORY_URL"], self._key)
+        self._segmind = Segmind(
+            given["SEGMIND_BASE_URL"], given["SEGMIND_HISTORY_URL"], ApiKey(SecretsProvider(boto3_client=vault), given["SECRET_ID"])
+        )
         self._files = ResultFiles(given["SEGMIND_BASE_URL"])
         self._jobs = JobsTable(session.resource("dynamodb", endpoint_url=endpoint).Table(given["TABLE"]))
         self._gate = Gatekeeper(self._jobs, self._limits, time.time)
         self._s3, self._bucket = session.client("s3", endpoint_url=endpoint), outputs["InputBucketName"]
-        self._print = say
+        self._say = say
         self.clip = f"live/{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}/clip.mp4"
         self._requests, self._accepted, self._limit_headers = 0, 0.0, dict[str, str]()
         self._seen, self._rows = list[dict[str, Any]](), list[dict[str, Any]]()  # each answer about the status, and from the history
@@ -164,14 +166,6 @@ class Check:
 
     def _age(self) -> float:
         return round(time.time() - self._accepted, 1)
-
-    def _say(self, text: str) -> None:
-        self._print(self.hide(text))
-
-    def hide(self, text: str) -> str:
-        """Take the key out of a text: Segmind's words are shown, and may repeat it."""
-        key = self._key.get()
-        return text.replace(key, "(the key)").replace(json.dumps(key)[1:-1], "(the key)")
 
 
 def problems(report: Report, max_usd: float) -> list[str]:

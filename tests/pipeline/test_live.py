@@ -111,7 +111,7 @@ def test_a_failure_is_told_and_the_key_is_not_even_when_segmind_repeats_it(pipel
     code, printed, _ = live(*YES)
     assert code == 1
     assert "not delivered but FAILED: moderation refused it for (key)" in printed
-    assert '"word": "(the key)"' in printed
+    assert '"word": "(key)"' in printed
 
 
 def test_a_copy_that_differs_from_the_result_is_told(pipeline: Stack, live: Live) -> None:

@@ -66,6 +66,7 @@ def test_a_run_that_was_stopped_is_taken_up_again(pipeline: Stack, clip: Path) -
     pipeline.rule(endpoint="submit", match="stopped/", settings={"render_seconds": 6})
     pipeline.drop_pair("stopped/clip.mp4", clip)
     job = pipeline.until("stopped/clip.mp4", "RENDERING")["job"]
+    pipeline.eventually(lambda: f"{job}-0" in pipeline.running(), "its run")
     pipeline.stop(f"{job}-0")
     pipeline.eventually(lambda: pipeline.table.get_item(Key={"pk": f"job#{job}", "sk": "job"})["Item"]["v"] > 3, "a word from settle")
     pipeline.sweep()
