@@ -2,19 +2,14 @@
 
 from typing import Any
 
-from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from retake import parts
-from retake.adapters.secret import ApiKey
-from retake.adapters.segmind import Segmind
 from retake.observability import logger, metrics
 from retake.recovery import Recovery
 from retake.sweeping import Sweeping
 
-settings = parts.settings
-key = ApiKey(SecretsProvider(boto3_client=parts.client("secretsmanager")), settings.secret_id)
-segmind = Segmind(settings.segmind_base_url, settings.segmind_history_url, key)
+segmind = parts.segmind()
 settlement = parts.settlement()
 recovery = Recovery(parts.jobs, parts.answers, settlement, segmind, parts.gate, parts.queue(), parts.clock)
 sweeping = Sweeping(parts.jobs, parts.answers, settlement, parts.queue(), parts.runs(), recovery, parts.gate, parts.clock)

@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
-from aws_lambda_powertools.utilities.parameters import SecretsProvider
 
 from retake.adapters.jobs import JobsTable, Row
 from retake.adapters.secret import ApiKey
@@ -42,10 +41,7 @@ class Check:
         functions, vault = (session.client(service, endpoint_url=endpoint) for service in ("lambda", "secretsmanager"))
         given = functions.get_function_configuration(FunctionName=outputs["SubmitFunctionName"])["Environment"]["Variables"]
         self._limits = Limits(int(given["REQUESTS_PER_MINUTE"]), float(given.get("DAILY_BUDGET_USD", "inf")))
-        self._key = ApiKey(SecretsProvider(boto3_client=vault), given["SECRET_ID"])
-        self._segmind = Segmind(
-            given["SEGMIND_BASE_URL"], given["SEGMIND_HISTORY_URL"], ApiKey(SecretsProvider(boto3_client=vault), given["SECRET_ID"])
-        )
+        self._segmind = Segmind(given["SEGMIND_BASE_URL"], given["SEGMIND_HISTORY_URL"], ApiKey(vault, given["SECRET_ID"]))
         self._files = ResultFiles(given["SEGMIND_BASE_URL"])
         self._jobs = JobsTable(session.resource("dynamodb", endpoint_url=endpoint).Table(given["TABLE"]))
         self._gate = Gatekeeper(self._jobs, self._limits, time.time)

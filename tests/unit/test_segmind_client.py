@@ -14,7 +14,7 @@ from retake.adapters.segmind import ResultFiles, ResultUnavailable, Segmind
 from retake.rules.contract import Accepted, Rejected, Unknown, Withheld
 from retake.rules.states import Held
 
-from .server import FILM, KEY, Request, Server, asking, chunked, fetch, ranged, reply, submit
+from .server import FILM, KEY, Request, Server, Vault, asking, chunked, fetch, ranged, reply, submit
 
 
 def hang(request: Request) -> None:
@@ -43,25 +43,31 @@ def test_requests_go_to_the_documented_paths_with_the_key(server: Server) -> Non
 
 
 def test_a_key_is_kept_a_few_minutes_and_read_again_when_it_was_not_accepted(server: Server) -> None:
-    stored, reads = ["SG_old"], []
-
-    class Secrets:
-        kept = ""
-
-        def get(self, name: str, max_age: int, force_fetch: bool = False) -> str:
-            reads.append(max_age)
-            self.kept = stored[0] if force_fetch or not self.kept else self.kept
-            return self.kept
-
-    client = Segmind(server.url, server.url, ApiKey(Secrets(), "id"))  # type: ignore[arg-type]
+    vault, now = Vault("SG_old"), [0.0]
+    client = Segmind(server.url, server.url, ApiKey(vault, "id", lambda: now[0]))
     refused = client.new_submit({})
-    for step in (lambda: None, lambda: stored.insert(0, "SG_new"), client.refresh_key):
+
+    def rotate() -> None:
+        vault.text = "SG_new"
+
+    def wait() -> None:
+        vault.text, now[0] = "SG_third", now[0] + 300
+
+    for step in (lambda: None, rotate, client.refresh_key, wait):
         step()
         client.status("r")
+    assert [headers["x-api-key"] for _, headers in server.asked] == ["SG_old", "SG_old", "SG_new", "SG_third"]
     assert [client.refresh_key(refused), client.refresh_key(refused)] == [True, False]
-    assert refused.headers["x-api-key"] == "SG_new"
-    assert [headers["x-api-key"] for _, headers in server.asked] == ["SG_old", "SG_old", "SG_new"]
-    assert set(reads) == {300}
+    assert refused.headers["x-api-key"] == "SG_third"
+
+
+def test_a_key_that_cannot_be_read_again_stays_in_use() -> None:
+    vault = Vault("SG_old\n")
+    key = ApiKey(vault, "id")
+    assert key.get() == "SG_old"
+    vault.broken = True
+    key.refresh()
+    assert key.get() == "SG_old"
 
 
 def test_the_history_is_asked_for_newest_first_as_documented(server: Server) -> None:

@@ -1,7 +1,8 @@
 """The parts every function is made of, wired once while the function initialises."""
 
 import time
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
@@ -14,6 +15,9 @@ from .gatekeeper import Gatekeeper
 from .rules.gate import Limits
 from .settings import Settings
 from .settlement import Settlement
+
+if TYPE_CHECKING:
+    from .adapters.segmind import Segmind
 
 _RETRIES = {"mode": "standard", "total_max_attempts": 5}
 _CONFIG = Config(connect_timeout=3, read_timeout=15, retries=_RETRIES)
@@ -33,6 +37,21 @@ def client(service: str, config: Config = _CONFIG, **options: Any) -> Any:
     return boto3.client(service, config=config, **options)
 
 
+class Later:
+    """A client that is made when it is first used: for services that a function seldom needs."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+
+    def __getattr__(self, name: str) -> Any:
+        """Give what the client has; it is made when the first of it is asked for."""
+        return getattr(self._client, name)
+
+    @cached_property
+    def _client(self) -> Any:
+        return client(self._service)
+
+
 settings = Settings.from_environment()
 clock = time.time
 s3 = client("s3", STREAMING)
@@ -44,14 +63,23 @@ gate = Gatekeeper(jobs, Limits(settings.requests_per_minute, settings.daily_budg
 
 def settlement() -> Settlement:
     """Make what ends jobs; only for functions that may put events and send messages."""
-    return Settlement(jobs, answers, EventBus(client("events")), queue(), gate, clock)
+    return Settlement(jobs, answers, EventBus(Later("events")), queue(), gate, clock)
 
 
 def queue() -> DropQueue:
     """Make the drop queue's sender."""
-    return DropQueue(client("sqs"), settings.drop_queue_url)
+    return DropQueue(Later("sqs"), settings.drop_queue_url)
 
 
 def runs() -> Runs:
     """Make what starts wait-loops."""
-    return Runs(client("stepfunctions"), settings.state_machine_arn)
+    return Runs(Later("stepfunctions"), settings.state_machine_arn)
+
+
+def segmind() -> "Segmind":
+    """Make the client for Segmind; imported here, because functions that do not ask Segmind need no HTTP client."""
+    from .adapters.secret import ApiKey
+    from .adapters.segmind import Segmind
+
+    key = ApiKey(Later("secretsmanager"), settings.secret_id)
+    return Segmind(settings.segmind_base_url, settings.segmind_history_url, key)

@@ -1,25 +1,35 @@
 """Secrets Manager: Segmind's API key, kept for a few minutes, read again when it was not accepted."""
 
+import time
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
-from aws_lambda_powertools.utilities.parameters import SecretsProvider
-from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
+from botocore.exceptions import BotoCoreError, ClientError
 
 KEPT_SECONDS = 300
 
 
 class ApiKey:
-    """The key; it goes into one header and nowhere else."""
+    """The key; it goes into one header and nowhere else. `vault` is a Secrets Manager client; `clock()` gives seconds from any start."""
 
-    def __init__(self, provider: SecretsProvider, secret_id: str) -> None:
-        self._provider, self._secret_id = provider, secret_id
+    def __init__(self, vault: Any, secret_id: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._vault, self._secret_id, self._clock = vault, secret_id, clock
+        self._kept = ""
+        self._read_at = float("-inf")
 
     def get(self) -> str:
         """Give the key, at most five minutes old."""
-        # What cannot stand in a header is left out: a damaged key is then refused by Segmind, which holds all jobs, as it should.
-        return "".join(sign for sign in str(self._provider.get(self._secret_id, max_age=KEPT_SECONDS)) if "!" <= sign <= "~")
+        if self._clock() >= self._read_at + KEPT_SECONDS:
+            self._read()
+        return self._kept
 
     def refresh(self) -> None:
         """Read the key again: it may have been rotated."""
-        with suppress(GetParameterError):  # it is read again when it is next needed
-            self._provider.get(self._secret_id, force_fetch=True, max_age=KEPT_SECONDS)
+        with suppress(BotoCoreError, ClientError):  # it is read again when it is next needed
+            self._read()
+
+    def _read(self) -> None:
+        text = str(self._vault.get_secret_value(SecretId=self._secret_id)["SecretString"])
+        # What cannot stand in a header is left out: a damaged key is then refused by Segmind, which holds all jobs, as it should.
+        self._kept, self._read_at = "".join(sign for sign in text if "!" <= sign <= "~"), self._clock()
