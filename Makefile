@@ -25,7 +25,7 @@ lint: $(VENV)/.tests $(VENV)/.sam ## style, types, template
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/cfn-lint template.yaml .github/deploy-role.yaml
+	$(BIN)/cfn-lint template.yaml .github/deploy-role.yaml docs/recipes/*.yaml
 	$(SAM)/sam validate --lint
 	BC_SKIP_MAPPING=TRUE $(SAM)/checkov -f template.yaml
 

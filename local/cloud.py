@@ -120,7 +120,9 @@ def stop(pids: list[int]) -> None:
             os.killpg(pid, signal.SIGKILL)
 
 
-def deploy(endpoint: str, parameters: Mapping[str, str], folder: Path, template: Path = ROOT / "template.yaml") -> dict[str, str]:
+def deploy(
+    endpoint: str, parameters: Mapping[str, str], folder: Path, template: Path = ROOT / "template.yaml", stack: str = STACK
+) -> dict[str, str]:
     """Package and deploy the template as it is; gives the stack's outputs."""
     cloudformation = boto3.client("cloudformation", endpoint_url=endpoint, **CREDENTIALS)
     s3 = boto3.client("s3", endpoint_url=endpoint, **CREDENTIALS)
@@ -128,11 +130,11 @@ def deploy(endpoint: str, parameters: Mapping[str, str], folder: Path, template:
         s3.create_bucket(Bucket=ARTIFACTS, CreateBucketConfiguration={"LocationConstraint": REGION})
     packaged = folder / "packaged.yaml"
     _aws(endpoint, "package", f"--template-file={template}", f"--s3-bucket={ARTIFACTS}", f"--output-template-file={packaged}")
-    overrides = [f"{name}={value}" for name, value in parameters.items()]
+    overrides = ["--parameter-overrides", *(f"{name}={value}" for name, value in parameters.items())] if parameters else []
     capabilities = ["--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND", "--no-fail-on-empty-changeset"]
-    _aws(endpoint, "deploy", f"--template-file={packaged}", f"--stack-name={STACK}", *capabilities, "--parameter-overrides", *overrides)
-    stack = cloudformation.describe_stacks(StackName=STACK)["Stacks"][0]
-    return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+    _aws(endpoint, "deploy", f"--template-file={packaged}", f"--stack-name={stack}", *capabilities, *overrides)
+    made = cloudformation.describe_stacks(StackName=stack)["Stacks"][0]
+    return {output["OutputKey"]: output["OutputValue"] for output in made.get("Outputs", ())}
 
 
 def _aws(endpoint: str, verb: str, *arguments: str) -> None:

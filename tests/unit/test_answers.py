@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import fastjsonschema
 import pytest
 
 from retake.adapters.storage import OutputBucket
 from retake.answers import Answers
-from retake.rules.states import State
+from retake.rules.states import Held, State
 
 from .conftest import World
 
@@ -128,3 +130,22 @@ def test_a_waiting_answer_of_a_half_that_was_paired_meanwhile_is_taken_away(worl
     place = world.jobs.waiting("input", "clip.json", "waits", due=0)
     slow(world, 1, lambda: world.jobs.paired("input", "clip.json")).tell_waiting(place)
     assert files(world) == {}
+
+
+@pytest.mark.parametrize("end", [State.DELIVERED, State.FAILED, State.REFUSED, State.LOST])
+def test_every_outcomes_event_follows_the_published_schema(world: World, end: State) -> None:
+    valid = fastjsonschema.compile(json.loads((Path(__file__).parents[2] / "docs/event.schema.json").read_text()))
+    fields = {"prompt": "ink", "first_frame": "look.png", "rerun": 2, "seconds": 3.5}
+    job = world.claimed("0" * 32, **fields)
+    ways = {State.REFUSED: [], State.FAILED: [State.RENDERING], State.LOST: [State.RENDERING], State.DELIVERED: [State.RENDERING]}
+    for state in (State.SUBMITTING, *ways[end], *([State.DELIVERING] if end is State.DELIVERED else [])):
+        world.move(job, state, request_id="r-1", cost_usd=0.6)
+    world.move(job, end, reason="because", result="s3://output/clip.mp4" if end is State.DELIVERED else None)
+    world.settlement.settle(job)
+    world.gate.keep_back(Held.CREDITS, "none left")
+    world.gate.lift()
+    world.gate.park("used up")
+    world.settlement.tell_news()
+    assert world.events == [f"Retake {end.capitalize()}", "Retake Held", "Retake Resumed", "Retake Held"]
+    for _, detail in world.bus.told:
+        valid(json.loads(json.dumps(detail)))
