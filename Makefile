@@ -13,7 +13,7 @@ help: ## this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.local ## drop two clips on the embedded cloud and watch them come back
-	@$(BIN)/python -m local.demo
+	@PYTHONPATH=layers/retake/python $(BIN)/python -m local.demo
 
 test: $(VENV)/.tests $(VENV)/.sam ## all tests that need no account
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)

@@ -5,15 +5,19 @@ import shutil
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import imageio_ffmpeg
 from rich.console import Console
 
+from cli import gallery
+
 from .cloud import HOME, ROOT, Cloud, Wanted, running
 
 FOLDER = HOME / "demo"
+GALLERY = HOME / "gallery"
 PATIENCE = 180  # seconds
 CLIPS = {
     "shoot/zoom.mp4": {"prompt": "an ink drawing that breathes", "mode": "reimagine_2"},
@@ -37,7 +41,8 @@ class Story:
 def main() -> int:
     """Run the demo; 0 when both clips came back."""
     story = Story()
-    shutil.rmtree(FOLDER, ignore_errors=True)
+    for folder in (FOLDER, GALLERY):
+        shutil.rmtree(folder, ignore_errors=True)
     (FOLDER / "clips").mkdir(parents=True)
     console.print("\n[bold]Retake[/]: drop a clip and a note in a bucket, get the retake back.")
     console.print("[dim]The template and code that go to AWS, on an emulator on this machine;[/]")
@@ -47,8 +52,9 @@ def main() -> int:
     with running(wanted, FOLDER / "cloud", story.tell) as cloud:
         answers = _watch(cloud, story)
         _download(cloud, answers, story)
+        page = _make_gallery(cloud)
     story.tell("everything is stopped")
-    _show(answers)
+    _show(answers, page)
     return 0 if all(answer["state"] == "DELIVERED" for answer in answers.values()) else 1
 
 
@@ -95,12 +101,19 @@ def _download(cloud: Cloud, answers: dict[str, dict[str, Any]], story: Story) ->
             story.tell(f"downloaded [bold]{key}[/] from the output bucket")
 
 
-def _show(answers: dict[str, dict[str, Any]]) -> None:
+def _make_gallery(cloud: Cloud) -> Path:
+    s3 = cloud.client("s3")
+    takes = gallery.collect(cloud.table(), s3, gallery.Beside(s3, GALLERY))
+    return gallery.write(gallery.render(takes, "Retake, the demo", datetime.now(UTC)), GALLERY)
+
+
+def _show(answers: dict[str, dict[str, Any]], page: Path) -> None:
     console.print("\n[bold]Before and after[/]")
     for key, answer in answers.items():
         after = _retake(key).relative_to(ROOT) if "result" in answer else answer["message"]
         cost = f"{answer['cost_usd']:.2f} USD, simulated" if "cost_usd" in answer else "nothing paid"
         console.print(f"  {_clip(key).relative_to(ROOT)}  →  [bold]{after}[/]  ({answer['mode']}, {cost})", soft_wrap=True)
+    console.print(f"\nLook at them side by side in a browser: [bold]{page.as_uri()}[/]", soft_wrap=True)
     console.print("\nTo drop your own clips: [bold]make up[/], see README.md; [bold]make down[/] ends it.")
 
 
