@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import typer
 from rich.console import Group
-from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -74,7 +74,7 @@ def _interrupted(screen: Screen, what: str) -> NoReturn:
 def _upload(stack: Stack, screen: Screen, ready: Sequence[Ready], dropped: list[Ready]) -> None:
     new = [one for one in ready if one.puts]
     dropped += [one for one in ready if not one.puts]
-    columns = (TextColumn("dropping"), BarColumn(), MofNCompleteColumn(), DownloadColumn(), TimeRemainingColumn())
+    columns = (TextColumn("dropping"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=screen.err, transient=True, disable=screen.as_json or not new) as progress:
         line = progress.add_task("", total=sum(one.bytes for one in new))
         upload(stack, new, lambda count: progress.advance(line, count), dropped.append)

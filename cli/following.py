@@ -119,13 +119,13 @@ class Following:
         table.add_column("left", no_wrap=True, justify="right")
         table.add_column("", ratio=3, no_wrap=True)
         room = max(3, self.screen.out.height - 5)
-        for one in sorted(self.clips, key=lambda one: one.over)[:room]:
+        for one in (sorted(self.clips, key=lambda one: one.over) if len(self.clips) > room else self.clips)[:room]:
             since = jobs.took(one.row) if one.row else time.monotonic() - self.started
             state = state_text(one.state) if one.row else Text(one.state, "dim")
             table.add_row(_end_of(one.ready.intended.key), state, duration(since), self._left(one), Text(_note(one, since), "dim"))
         over = sum(one.over for one in self.clips)
-        more = f", {len(self.clips) - room} more lines do not fit" if len(self.clips) > room else ""
-        hint = f"{over} of {len(self.clips)} over{more}. Ctrl-C stops watching, not the work; the same command goes on from there."
+        more = f", {len(self.clips) - room} more do not fit" if len(self.clips) > room else ""
+        hint = f"{over} of {len(self.clips)} over{more}. Ctrl-C is safe: run it again to go on."
         return Group(table, Text(hint, "dim"))
 
     def _left(self, one: Followed) -> str:
