@@ -16,7 +16,7 @@ from retake.rules.sidecar import SCHEMA
 from retake.rules.states import State
 
 from . import costs, doctor, drops, jobs, listing, repair
-from .console import Problem, Screen, usd
+from .console import Problem, Screen, plain, usd
 from .planning import Wish
 from .stack import Stack, find
 
@@ -156,8 +156,9 @@ def retry(
     picked = [row for row in listing.chosen(rows, (), prefix) if repair.may_be_retried(row)]
     picked = picked if failed else [listing.find(rows, name)[0] for name in names or []]
     tried = [repair.Retried(row["key"]) if dry_run else repair.retry(session.stack, row) for row in picked]
-    lines = [Text(f"{one.key}  {one.refused or ('would be ' if dry_run else '') + 'dropped again'}") for one in tried]
-    sums = Text(f"{sum(not one.refused for one in tried)} jobs; about {usd(repair.total(tried))} USD if they succeed", "dim")
+    lines = [Text(f"{plain(one.key)}  {one.refused or ('would be ' if dry_run else '') + 'dropped again'}") for one in tried]
+    booked = sum(one.usd for one in tried)
+    sums = Text(f"about {usd(booked)} USD if they succeed" if booked else "nothing to try again", "dim")
     session.screen.show([vars(one) for one in tried], *lines, sums)
     raise typer.Exit(int(not failed and any(one.refused for one in tried)))
 

@@ -84,7 +84,7 @@ def story(row: Row, others: Sequence[Row]) -> Group:
     facts = Table(box=None, show_header=False, pad_edge=False)
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
-    facts.add_row("clip", Text(said.get("clip") or said["file"]))
+    facts.add_row("clip", Text(plain(said.get("clip") or said["file"])))
     for name in ("job", "prompt", "mode", "first_frame", "first_frame_url", "rerun", "request_id", "result"):
         if name in said:
             facts.add_row(name.replace("_", " "), Text(plain(said[name])))

@@ -1,6 +1,5 @@
 """Sends things on their way again: files of jobs that ended without a result, and messages that nobody could take."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,8 +86,3 @@ def _move(sqs: Any, source: str, target: str) -> int:
             sqs.delete_message(QueueUrl=source, ReceiptHandle=message["ReceiptHandle"])
             moved += 1
     return moved
-
-
-def total(retried: Sequence[Retried]) -> float:
-    """Add up what the retries are booked with, in USD."""
-    return sum(one.usd for one in retried)
