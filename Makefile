@@ -29,7 +29,7 @@ lint: $(VENV)/.tests $(VENV)/.sam ## style, types, template
 	$(SAM)/sam validate --lint
 	BC_SKIP_MAPPING=TRUE $(SAM)/checkov -f template.yaml
 
-up: $(VENV)/.local ## start the embedded cloud and leave it running; takes SEGMIND_BASE_URL, SEGMIND_HISTORY_URL, WAIT_SCALE, AUTH, PORT
+up: $(BIN)/retake ## start the embedded cloud and leave it running, with the command .venv/bin/retake beside it; takes SEGMIND_BASE_URL, SEGMIND_HISTORY_URL, WAIT_SCALE, AUTH, PORT
 	@$(BIN)/python -m local.cloud up
 
 down: ## stop it
@@ -49,7 +49,7 @@ destroy: $(VENV)/.local ## remove the stack from your AWS account; the videos on
 	@PYTHONPATH=layers/retake/python $(BIN)/python -m cli.destroy $(ARGS)
 
 lock: $(VENV)/.tests ## compile the requirements anew, with hashes
-	@for folder in layers/dependencies local tests cli/sam; do \
+	@for folder in layers/dependencies cli local tests cli/sam; do \
 		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 			--custom-compile-command "make lock" $$folder/requirements.in --output-file $$folder/requirements.txt; done
 
@@ -65,6 +65,10 @@ $(VENV)/.local: $(VENV)/.python local/requirements.txt $(LAYER)
 	@echo "installing what the embedded cloud needs (once)"
 	$(BIN)/python $(PIP) -r local/requirements.txt
 	@touch $@
+
+$(BIN)/retake: $(VENV)/.local
+	@printf '#!/bin/sh\nPYTHONPATH="%s:%s" exec "%s" -P -m cli "$$@"\n' '$(CURDIR)' '$(CURDIR)/layers/retake/python' '$(CURDIR)/$(BIN)/python' >$@
+	@chmod +x $@
 
 $(VENV)/.tests: $(VENV)/.local tests/requirements.txt
 	@echo "installing what the tests need (once)"

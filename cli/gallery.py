@@ -1,6 +1,5 @@
 """The gallery: one page of before and after, from the jobs table and the two buckets; no server, and nothing asked of anyone else."""
 
-import argparse
 import base64
 import hashlib
 import json
@@ -11,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,7 +19,6 @@ import jinja2
 from botocore.exceptions import ClientError
 from markupsafe import Markup
 
-from local.cloud import Cloud
 from retake.adapters.storage import error_code
 from retake.rules import answer
 from retake.rules.states import ENDED, PAID, State
@@ -223,20 +221,3 @@ def write(page: str, folder: Path) -> Path:
     part = folder / "index.html.part"
     part.write_text(page, "utf-8")
     return part.replace(folder / "index.html")
-
-
-def main() -> None:
-    """Make the gallery of a running embedded cloud."""
-    parser = argparse.ArgumentParser(prog="python -m cli.gallery", description=main.__doc__)
-    parser.add_argument("--outputs", type=Path, default=Path(".local/outputs.json"), help="what `make up` wrote")
-    parser.add_argument("--out", type=Path, required=True, help="the folder for the page")
-    parser.add_argument("--signed", type=float, metavar="HOURS", help="link to the buckets for so long, instead of downloading")
-    given = parser.parse_args()
-    cloud, now = Cloud(json.loads(given.outputs.read_text()), []), datetime.now(UTC)
-    s3, life = cloud.client("s3"), timedelta(hours=given.signed or 0)
-    takes = collect(cloud.table(), s3, Signed(s3, life) if life else Beside(s3, given.out))
-    print(write(render(takes, "Retake", now, now + life if life else None), given.out))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,5 @@
+"""`python -m cli` is `retake`."""
+
+from .app import main
+
+main()

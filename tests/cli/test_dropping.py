@@ -1,0 +1,124 @@
+"""Nothing is uploaded twice, nothing half-new is paid, and the id that is told here is the one the pipeline gives."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli import dropping
+from cli.dropping import Ready, upload
+from cli.planning import Wish, etag, plan
+from cli.repair import retry
+from cli.stack import Stack
+from retake.rules.states import State
+from tests.unit.conftest import World
+
+
+def drop(stack: Stack, clip: Path, **wish: Any) -> list[Ready]:
+    ready = dropping.look(stack, plan([clip], Wish(**wish), 30)[0])
+    upload(stack, [one for one in ready if one.puts], lambda count: None, lambda one: None)
+    return ready
+
+
+def take(world: World, *keys: str) -> list[str]:
+    return [job for key in keys for job in world.intake.take(key)]
+
+
+@pytest.fixture
+def film(tmp_path: Path, clip: Path) -> Path:
+    (tmp_path / "film.mp4").write_bytes(clip.read_bytes())
+    return tmp_path / "film.mp4"
+
+
+def test_the_job_is_the_one_that_the_pipeline_makes(world: World, stack: Stack, film: Path, look: Path) -> None:
+    (ready,) = drop(stack, film, prompt="ink", frame=look, prefix="shoot")
+    assert take(world, "shoot/film.mp4") == [ready.job]
+    assert ready.price == 0.6
+
+
+def test_the_same_drop_again_puts_nothing(world: World, stack: Stack, film: Path) -> None:
+    first = drop(stack, film, prompt="ink", modes=("flex_1", "flex_2"))
+    assert take(world, "film.flex_1.mp4", "film.flex_2.mp4") == [one.job for one in first]
+    again = drop(stack, film, prompt="ink", modes=("flex_1", "flex_2"))
+    assert [(one.job, one.puts, one.price) for one in again] == [(one.job, (), 0) for one in first]
+
+
+def test_what_is_in_the_bucket_and_not_known_is_told_again_by_its_note_alone(world: World, stack: Stack, film: Path) -> None:
+    drop(stack, film, prompt="ink")
+    assert drop(stack, film, prompt="ink")[0].puts == ("film.json",)
+
+
+@pytest.mark.parametrize("looks_after", [1, 2, 3])
+def test_of_a_new_clip_with_a_new_note_nothing_half_new_is_taken(
+    world: World, stack: Stack, film: Path, monkeypatch: pytest.MonkeyPatch, looks_after: int
+) -> None:
+    old = drop(stack, film, prompt="ink")[0].job
+    take(world, "film.mp4")
+    film.write_bytes(film.read_bytes() + b"\x00\x00\x00\x08free")
+    calls: list[str] = []
+    for name in ("delete_object", "put_object", "upload_file"):
+        monkeypatch.setattr(stack.s3, name, _then(getattr(stack.s3, name), world, calls, looks_after))
+    new = drop(stack, film, prompt="oil")[0]
+    taken = take(world, "film.mp4")
+    assert taken == [new.job]
+    assert {row["id"] for row in world.table.scan()["Items"] if row["sk"] == "job"} == {old, new.job}
+
+
+def _then(call: Any, world: World, calls: list[str], looks_after: int) -> Any:
+    """Have the pipeline look at the bucket just after one of the calls."""
+
+    def called(*given: Any, **named: Any) -> Any:
+        done = call(*given, **named)
+        calls.append(call.__name__)
+        if len(calls) == looks_after:
+            take(world, "film.json", "film.mp4")
+        return done
+
+    return called
+
+
+def test_a_failed_job_starts_again_when_it_is_dropped_again(world: World, stack: Stack, film: Path) -> None:
+    (first,) = drop(stack, film, prompt="ink")
+    take(world, "film.mp4")
+    _fail(world, first.job)
+    (again,) = drop(stack, film, prompt="ink")
+    assert (again.again, again.price, again.puts) == (True, 0.6, ("film.json",))
+    assert not again.is_fresh(world.job(first.job))
+    assert take(world, "film.json") == [first.job]
+    assert again.is_fresh(world.job(first.job))
+
+
+def test_retry_drops_the_note_again(world: World, stack: Stack, film: Path) -> None:
+    job = drop(stack, film, prompt="ink")[0].job
+    take(world, "film.mp4")
+    assert "under way" in retry(stack, world.job(job)).refused
+    _fail(world, job)
+    assert not retry(stack, world.job(job)).refused
+    assert take(world, "film.json") == [job]
+
+
+def test_retry_never_takes_another_take_for_the_old_one(world: World, stack: Stack, film: Path) -> None:
+    job = drop(stack, film, prompt="ink")[0].job
+    take(world, "film.mp4")
+    _fail(world, job)
+    drop(stack, film, prompt="oil")
+    take(world, "film.mp4")
+    assert "replaced" in retry(stack, world.job(job)).refused
+
+
+def test_an_upload_that_is_interrupted_leaves_no_half_clip(world: World, stack: Stack, film: Path) -> None:
+    def interrupt(count: int) -> None:
+        raise KeyboardInterrupt
+
+    ready = dropping.look(stack, plan([film], Wish(prompt="ink"), 30)[0])
+    with pytest.raises(KeyboardInterrupt):
+        upload(stack, ready, interrupt, lambda one: None)
+    there = world.input.head("film.mp4")
+    assert there is None or there.etag == etag(film)
+    assert drop(stack, film, prompt="ink")[0].intended.key == "film.mp4"
+
+
+def _fail(world: World, job: str) -> None:
+    world.move(job, State.SUBMITTING)
+    world.move(job, State.RENDERING, request_id="r")
+    world.move(job, State.FAILED, reason="content blocked")
