@@ -69,7 +69,7 @@ def usual_seconds(rows: list[Row]) -> float:
     """Tell how long the next job may take, from submit to delivery: the median of recent ones, else Segmind's published mean."""
     done = [row["times"] for row in rows if row["state"] == State.DELIVERED and State.SUBMITTING in row["times"]][:USUAL]
     spans = [seconds_since(times[State.SUBMITTING], datetime.fromisoformat(times[State.DELIVERED])) for times in done]
-    return median(spans or PRIOR)
+    return float(median(spans or PRIOR))
 
 
 def reason(row: Row) -> str:
