@@ -217,6 +217,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _end(given, problem)
     except (ClientError, BotoCoreError, Boto3Error) as error:
         _end(given, _of_aws(error))
+    except OSError as error:
+        _end(
+            given, Problem(f"{error.filename or 'a file'}: {error.strerror or error}", "mend it; the same command goes on where it stopped")
+        )
 
 
 def _end(given: Sequence[str], problem: Problem) -> None:

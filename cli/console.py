@@ -71,6 +71,12 @@ def plain(text: object) -> str:
     return "".join(sign if sign.isprintable() else json.dumps(sign)[1:-1] for sign in str(text))
 
 
+def end_of(name: str, most: int) -> str:
+    """Cut a long name on its left, where it tells least, and make it safe to show."""
+    shown = plain(name)
+    return shown if len(shown) <= most else "…" + shown[1 - most :]
+
+
 def state_text(state: str) -> Text:
     """Give a state in its colour."""
     return Text(state, _COLOURS.get(State(state), "cyan"))
@@ -79,7 +85,13 @@ def state_text(state: str) -> Text:
 def clock_time(moment: str) -> str:
     """Give a recorded time as this place's clock shows it; the day only when it is not today."""
     local = datetime.fromisoformat(moment).astimezone()
-    return local.strftime("%H:%M:%S" if local.date() == datetime.now().astimezone().date() else "%d %b %H:%M")
+    return local.strftime("%H:%M:%S" if local.date() == now().astimezone().date() else "%d %b %H:%M")
+
+
+def short_time(moment: str) -> str:
+    """Give a recorded time in as few signs as tell it: the time of today, or the day."""
+    local = datetime.fromisoformat(moment).astimezone()
+    return local.strftime("%H:%M" if local.date() == now().astimezone().date() else "%d %b")
 
 
 def duration(seconds: float | None) -> str:

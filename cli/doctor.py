@@ -107,7 +107,11 @@ def _balance(base: str, key: str) -> tuple[int, dict[str, Any]]:
     connect = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = connect(parts.hostname or "", parts.port, timeout=ANSWER_SECONDS)  # follows no redirect with the key
     try:
-        connection.request("GET", f"{parts.path.rstrip('/')}/v1/get-user-credits", headers={"x-api-key": key.strip()})
+        connection.request(
+            "GET",
+            f"{parts.path.rstrip('/')}/v1/get-user-credits",
+            headers={"x-api-key": "".join(sign for sign in key if "!" <= sign <= "~")},
+        )
         answer = connection.getresponse()
         text = answer.read(10_000)
     finally:

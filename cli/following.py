@@ -16,7 +16,7 @@ from retake.rules.answer import of_job
 from retake.rules.states import ENDED, State
 
 from . import jobs
-from .console import Screen, duration, plain, state_text
+from .console import Screen, duration, end_of, plain, state_text
 from .dropping import Ready
 from .planning import is_content_of
 from .stack import Stack
@@ -122,7 +122,9 @@ class Following:
         for one in (sorted(self.clips, key=lambda one: one.over) if len(self.clips) > room else self.clips)[:room]:
             since = jobs.took(one.row) if one.row else time.monotonic() - self.started
             state = state_text(one.state) if one.row else Text(one.state, "dim")
-            table.add_row(_end_of(one.ready.intended.key), state, duration(since), self._left(one), Text(_note(one, since), "dim"))
+            table.add_row(
+                end_of(one.ready.intended.key, LONGEST_KEY), state, duration(since), self._left(one), Text(_note(one, since), "dim")
+            )
         over = sum(one.over for one in self.clips)
         more = f", {len(self.clips) - room} more do not fit" if len(self.clips) > room else ""
         hint = f"{over} of {len(self.clips)} over{more}. Ctrl-C is safe: run it again to go on."
@@ -143,9 +145,3 @@ def _note(one: Followed, since: float) -> str:
     if one.row is None:
         return "not taken yet; `retake doctor` may know why" if since > LONG else ""
     return plain(jobs.reason(one.row))
-
-
-def _end_of(key: str) -> str:
-    """Cut a long key on its left, where it tells least."""
-    shown = plain(key)
-    return shown if len(shown) <= LONGEST_KEY else "…" + shown[1 - LONGEST_KEY :]

@@ -16,12 +16,13 @@ from retake.rules import answer
 from retake.rules.states import ENDED, State
 
 from . import jobs
-from .console import Problem, Screen, clock_time, duration, plain, state_text, usd
+from .console import Problem, Screen, clock_time, duration, end_of, plain, short_time, state_text, usd
 from .stack import Stack
 
 WIDE = 110  # columns from which on a list has room for job ids
 EVERY = 2.0  # seconds between two looks while watching
 _PART_OF_ID = 8
+_TAKEN, _TAKEN_WIDE = 42, 72  # columns of a line that its clip cannot have
 
 
 def chosen(rows: Sequence[Row], states: Sequence[str], prefix: str) -> list[Row]:
@@ -36,20 +37,22 @@ def told(row: Row) -> dict[str, Any]:
     return answer.of_job(row) | {"key": row["key"], "took_seconds": round(jobs.took(row), 1)}
 
 
-def listing(rows: Sequence[Row], width: int) -> Table:
-    """Draw jobs as a table; the reason of those that are not done stands under their clip."""
+def listing(rows: Sequence[Row], width: int, cut: bool = False) -> Table:
+    """Draw jobs as a table; the reason of those that are not done stands under their clip.
+
+    What a narrow screen has no room for is in `show`; with `cut`, a long key stays on its line.
+    """
+    wide = width >= WIDE
     table = Table(box=None, pad_edge=False, expand=True)
-    for name in ("began", "state", "mode", "took", "USD"):
+    for name in ("began", "state", "took", "USD", *(("mode", "job") if wide else ())):
         table.add_column(name, no_wrap=True, justify="right" if name in ("took", "USD") else "left")
-    if width >= WIDE:
-        table.add_column("job", no_wrap=True, style="dim")
     table.add_column("clip", ratio=1)
     for row in rows:
-        clip = Text(plain(row["key"]), overflow="fold")
-        why = jobs.reason(row)
-        cells: list[Any] = [Text(clock_time(jobs.began(row)), "dim"), state_text(row["state"]), row.get("mode", "")]
+        why, began = jobs.reason(row), jobs.began(row)
+        clip = Text(end_of(row["key"], width - (_TAKEN_WIDE if wide else _TAKEN)) if cut else plain(row["key"]), overflow="fold")
+        cells: list[Any] = [Text(clock_time(began) if wide else short_time(began), "dim"), state_text(row["state"])]
         cells += [duration(jobs.took(row)), usd(jobs.paid(row)) if jobs.paid(row) else ""]
-        cells += [row["id"][:_PART_OF_ID]] if width >= WIDE else []
+        cells += [row.get("mode", ""), Text(row["id"][:_PART_OF_ID], "dim")] if wide else []
         table.add_row(*cells, Group(clip, Text(plain(why), "dim", no_wrap=True, overflow="ellipsis")) if why else clip)
     return table
 
@@ -137,16 +140,16 @@ def _under_way(stack: Stack, prefix: str) -> list[Row]:
 
 
 def _picture(rows: Sequence[Row], screen: Screen) -> Group:
-    room = max(3, screen.out.height - 4)
+    room = max(3, screen.out.height - 6)
     fitting: list[Row] = []
     for row in rows:
         room -= 2 if jobs.reason(row) else 1
         if room < 0:
             break
         fitting.append(row)
-    more = f" {len(rows) - len(fitting)} more do not fit." if len(fitting) < len(rows) else ""
-    hint = Text(f"{more} Ctrl-C stops watching, not the work.", "dim")
-    return Group(listing(fitting, screen.out.width), Text(), summary(rows) + hint)
+    more = f"{len(rows) - len(fitting)} more do not fit. " if len(fitting) < len(rows) else ""
+    hint = Text(f"\n{more}Ctrl-C stops watching, not the work.", "dim")
+    return Group(listing(fitting, screen.out.width, cut=True), Text(), summary(rows) + hint)
 
 
 def _tell_changes(rows: Sequence[Row], shown: dict[str, str], screen: Screen) -> None:
