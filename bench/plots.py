@@ -39,28 +39,16 @@ def _waiting(axes: Any, rows: list[dict[str, Any]]) -> None:
 
 
 def _coldstart(axes: Any, rows: list[dict[str, Any]]) -> None:
-    _bars(
-        axes,
-        [
-            (
-                row["what"],
-                row["ratio"],
-                row["ratio_spread"],
-                row["what"].partition(",")[0] in ("submit", "poll", "deliver", "settle", "sweep"),
-            )
-            for row in rows
-        ],
-    )
+    functions = ("submit", "poll", "deliver", "settle", "sweep")
+    _bars(axes, [(row["what"], row["ratio"], row["ratio_spread"], row["what"] in functions) for row in rows])
     axes.axvline(0.6, color=GREY, linestyle=":")
     axes.set(xlabel="CPU ÷ everything imported; dotted: the goal", title="Initialisation")
 
 
 def _delivery(axes: Any, rows: list[dict[str, Any]]) -> None:
-    most = max(row["mb"] for row in rows)
-    shown = [
-        (f"{row['link']}: {row['way']}", row["seconds"], row["seconds_spread"], row["way"] == "retake") for row in rows if row["mb"] == most
-    ]
-    _bars(axes, shown)
+    most = max(row["mb"] for row in rows if row["link"] != "free" or len(rows) < 4)
+    shown = [row for row in rows if row["mb"] == most]
+    _bars(axes, [(f"{row['link']}: {row['way']}", row["seconds"], row["seconds_spread"], row["way"] == "retake") for row in shown])
     axes.set(xlabel="time ÷ download to disk, then upload_file", title=f"Delivery of {most} MB")
 
 
