@@ -44,8 +44,9 @@ def measure(part: str, quick: bool) -> dict[str, Any]:
         case "coldstart":
             return {"rows": coldstart.rows(1 if quick else 9), "sizes": coldstart.sizes()}
         case "delivery":
-            small = delivery.rows((1,), rounds=1)
-            return {"rows": small, "broken": []} if quick else {"rows": delivery.rows(rounds=3), "broken": delivery.broken()}
+            if quick:
+                return {"rows": delivery.rows((1,), rounds=1), "broken": []}
+            return {"rows": delivery.rows((1, 10, 100, 500), rounds=3), "broken": delivery.broken()}
         case _:
             from bench import pipeline
 

@@ -120,7 +120,7 @@ def polling(interval: float) -> Callable[[int, int], dict[str, Any]]:
 
             with ThreadPoolExecutor(jobs) as pool:
                 through = sum(pool.map(one, range(jobs)))
-            return _figures(jobs, time.time() - began, simulator.ledger()) | {"through": through, "lag": fmean(lags) if lags else None}
+            return _figures(jobs, time.time() - began, simulator.ledger(), through=through) | {"lag": fmean(lags) if lags else None}
 
     return run
 
@@ -154,18 +154,21 @@ def _serving(clip: Path) -> Iterator[str]:
         server.shutdown()
 
 
-def _figures(jobs: int, seconds: float, ledger: dict[str, Any], before: dict[str, Any] | None = None) -> dict[str, Any]:
+def _figures(
+    jobs: int, seconds: float, ledger: dict[str, Any], before: dict[str, Any] | None = None, through: int | None = None
+) -> dict[str, Any]:
+    through = jobs if through is None else through
     first = {name: sum(counts.values()) for name, counts in (before or {"calls": {}})["calls"].items()}
     calls = {name: sum(counts.values()) - first.get(name, 0) for name, counts in ledger["calls"].items()}
     return {
         "jobs": jobs,
-        "through": jobs,
+        "through": through,
         "submits": calls.get("submit", 0) / jobs,
         "statuses": calls.get("status", 0) / jobs,
         "results": calls.get("result", 0) / jobs,
         "limited": ledger["rate_limited"],
         "paid": ledger["paid_requests"] - (before["paid_requests"] if before else 0),
-        "jobs_per_minute": jobs / (seconds / SCALE / 60),
+        "jobs_per_minute": through / (seconds / SCALE / 60),
     }
 
 
@@ -187,9 +190,11 @@ def rows(jobs: int = 12, seeds: int = 2, ways: tuple[str, ...] = tuple(WAYS)) ->
 
 def markdown(table: list[dict[str, Any]]) -> str:
     """Write the rows as Markdown tables."""
-    columns = ["through", "submits", "statuses", "results", "limited", "lag", "jobs_per_minute"]
-    heads = "way | delivered or seen | submits a job | statuses a job | results a job | 429s | mean lag, scaled s | jobs a scaled minute"
-    lines = [f"| {heads} |", "|---" * 8 + "|"]
+    columns = ["paid", "through", "submits", "statuses", "results", "limited", "lag", "jobs_per_minute"]
+    heads = (
+        "way | paid | delivered or seen | submits a job | statuses a job | results a job | 429s | mean lag, scaled s | jobs a scaled minute"
+    )
+    lines = [f"| {heads} |", "|---" * 9 + "|"]
     for row in table:
         cells = []
         for name in columns:
