@@ -7,7 +7,7 @@ PIP := -m pip install --quiet --disable-pip-version-check --require-hashes --no-
 SAM := $(VENV)/sam/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test policies lint up down build deploy live destroy lock clean
+.PHONY: help demo test bench policies lint up down build deploy live destroy lock clean
 
 help: ## this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ demo: $(VENV)/.local ## drop two clips on the embedded cloud and watch them come
 
 test: $(VENV)/.tests $(VENV)/.sam ## all tests that need no account
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+bench: $(VENV)/.bench ## measure everything beside what people use today, write bench/RESULTS.md (about a quarter of an hour)
+	@$(BIN)/python -m bench $(ARGS)
 
 policies: $(VENV)/.tests ## remove every permission one by one, see what fails, write docs/policies.md (about ten minutes)
 	@$(BIN)/python -m pytest tests/policies/removals.py $(ARGS)
@@ -49,7 +52,7 @@ destroy: $(VENV)/.local ## remove the stack from your AWS account; the videos on
 	@PYTHONPATH=layers/retake/python $(BIN)/python -m cli.destroy $(ARGS)
 
 lock: $(VENV)/.tests ## compile the requirements anew, with hashes
-	@for folder in layers/dependencies cli local tests cli/sam; do \
+	@for folder in layers/dependencies cli local tests bench cli/sam; do \
 		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 			--custom-compile-command "make lock" $$folder/requirements.in --output-file $$folder/requirements.txt; done
 
@@ -73,6 +76,11 @@ $(BIN)/retake: $(VENV)/.local
 $(VENV)/.tests: $(VENV)/.local tests/requirements.txt
 	@echo "installing what the tests need (once)"
 	$(BIN)/python $(PIP) -r tests/requirements.txt
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.tests bench/requirements.txt
+	@echo "installing what the bench needs (once)"
+	$(BIN)/python $(PIP) -r bench/requirements.txt
 	@touch $@
 
 $(VENV)/.sam: $(VENV)/.local cli/sam/requirements.txt
