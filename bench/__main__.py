@@ -31,8 +31,9 @@ ABOUT = {
     "From a server of this machine to a bucket that forgets, over loopback; ratios to downloading to disk and `upload_file` in the same"
     " round. Memory is the peak above what the process had when everything was imported.",
     "pipeline": "The whole pipeline\n\n"
-    "The embedded cloud and the peers against the same simulator, 50 requests a scaled minute. The emulator's own time is not scaled, so"
-    " the pipeline's lag, throughput and polls here contain it tenfold; the requests a job and the 429s are what this table is for.",
+    "The embedded cloud and the peers against the same simulator, 12 jobs at once, 50 requests a scaled minute. The emulator's own time is"
+    " not scaled, so the pipeline's lag, throughput and polls here contain it tenfold, and 12 jobs are too few to sustain a rate: the"
+    " requests a job, the 429s, and what was paid and never fetched are what this table is for. The SDK's loop ends at its first 429.",
 }
 
 
