@@ -79,7 +79,7 @@ def product(url: str, size: int) -> None:
 
 
 WAYS: dict[str, Callable[[str, int], None]] = {PEER: to_disk, "upload_fileobj over the open connection": fileobj, "retake": product}
-BROKEN: dict[str, Callable[[str, int], None]] = {"the same, by urllib and copyfileobj": to_disk_unchecked}
+BROKEN: dict[str, Callable[[str, int], None]] = {"download by urllib and copyfileobj, then upload_file": to_disk_unchecked}
 
 
 @contextmanager

@@ -192,7 +192,7 @@ def markdown(table: list[dict[str, Any]]) -> str:
     """Write the rows as Markdown tables."""
     columns = ["paid", "through", "submits", "statuses", "results", "limited", "lag", "jobs_per_minute"]
     heads = (
-        "way | paid | delivered or seen | submits a job | statuses a job | results a job | 429s | mean lag, scaled s | jobs a scaled minute"
+        "way | paid | delivered or seen | submits a job | statuses a job | results a job | 429s | mean lag, scaled s | jobs a scaled min"
     )
     lines = [f"| {heads} |", "|---" * 9 + "|"]
     for row in table:
