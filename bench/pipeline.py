@@ -36,7 +36,7 @@ PRICED = 1e6  # USD at the simulator
 
 def renders(jobs: int, seed: int) -> list[float]:
     """Draw the renders' real, scaled seconds."""
-    random = Random(seed)  # noqa: S311
+    random = Random(seed)
     return [lognormal(random, MEAN, SD) * SCALE for _ in range(jobs)]
 
 

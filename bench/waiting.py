@@ -194,7 +194,7 @@ def learn(draw: Draw, random: Random, weight: float = WEIGHT, jobs: int = LEARNE
 
 def simulate(name: str, seed: int, jobs: int, weight: float = WEIGHT) -> list[dict[str, Any]]:
     """Follow the same jobs of a distribution in every way; one row for each."""
-    random, draw = Random(f"{name} {seed}"), DISTRIBUTIONS[name]  # noqa: S311
+    random, draw = Random(f"{name} {seed}"), DISTRIBUTIONS[name]
     plan, totals = learn(draw, random, weight)
     held_out = [draw(random, 1) for _ in range(jobs)]
     best, ages = optimum((job.total for job in held_out), weight)
