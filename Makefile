@@ -16,7 +16,7 @@ demo: $(VENV)/.local ## drop two clips on the embedded cloud and watch them come
 	@PYTHONPATH=layers/retake/python $(BIN)/python -m local.demo
 
 test: $(VENV)/.tests $(VENV)/.sam ## all tests that need no account
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 bench: $(VENV)/.bench ## measure everything beside what people use today, write bench/RESULTS.md (about a quarter of an hour)
 	@$(BIN)/python -m bench $(ARGS)
