@@ -23,7 +23,13 @@ REQUESTS = 50 if FLOOD > 200 else 12  # a minute, so that the bound is felt; a s
 
 @pytest.fixture(scope="module")
 def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    wanted = Wanted(wait_scale=SCALE, requests_per_minute=REQUESTS, daily_budget_usd=100_000, simulator=("--render-seconds", "1"))
+    wanted = Wanted(
+        wait_scale=SCALE,
+        requests_per_minute=REQUESTS,
+        daily_budget_usd=100_000,
+        simulator=("--render-seconds", "1", "--credits", "100000"),
+        environment={"LAMBDA_ACCOUNT_CONCURRENCY": "64"},  # or the emulator starts a process for each of hundreds of calls at once
+    )
     with running(wanted, tmp_path_factory.mktemp("narrow")) as cloud:
         yield Stack(cloud)
 
