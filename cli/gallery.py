@@ -23,6 +23,8 @@ from retake.adapters.storage import error_code
 from retake.rules import answer
 from retake.rules.states import ENDED, PAID, State
 
+from . import jobs
+
 PAGE = Path(__file__).with_name("page")
 AT_ONCE = 4
 _LINK = re.compile(r"(https?://[\w.:-]+/|[\w.~%-]+(/|$))[!#$%&()*+,./:;=?@\w~-]*", re.ASCII)  # an address, or a path from the page
@@ -115,8 +117,7 @@ class Signed:
 
 def collect(table: Any, s3: Any, link: Link) -> list[Take]:
     """Read all jobs, newest first. `table`: a boto3 Table; `s3`: a client that may read both buckets; `link`: `Beside` or `Signed`."""
-    pages = table.meta.client.get_paginator("scan").paginate(TableName=table.name, ConsistentRead=True)
-    rows = [row for page in pages for row in page["Items"] if row["sk"] == "job"]
+    rows = [row for row in jobs.everything(table) if row["sk"] == "job"]
     with ThreadPoolExecutor(AT_ONCE) as workers:
         takes = list(workers.map(lambda row: _take(row, s3, link), rows))
     return sorted(takes, key=lambda take: (str(take.at), take.clip), reverse=True)
