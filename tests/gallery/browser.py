@@ -25,7 +25,7 @@ OPTIONS = (
     "--hide-scrollbars",
 )
 OFFLINE = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--autoplay-policy=user-gesture-required")
-PATIENCE = 30  # seconds
+PATIENCE = 90  # seconds
 
 
 class Browser:
