@@ -29,10 +29,13 @@ CALLS = {
 }
 TURNS = 4.9  # of the wait-loop, for the usual renders (bench/waiting.py); three transitions each, and three for Deliver, Choice, Settle
 MEMORY_GB = 0.5
+POLL_SECONDS = 0.4
 # Billed seconds of the two submits, the polls, deliver and settle: reckoned generously for a result of 10 MB; not measured on AWS.
-SECONDS = {"submit": 2 * 0.8, "poll": TURNS * 0.4, "deliver": 2.0, "settle": 0.6}
+SECONDS = {"submit": 2 * 0.8, "poll": TURNS * POLL_SECONDS, "deliver": 2.0, "settle": 0.6}
 INVOCATIONS = 2 + TURNS + 2
-UNITS_A_WRITE, UNITS_A_READ = 4, 1  # a row of up to 2 KB, and as much again in the index; reads of up to 4 KB, consistent
+# Writes of the table, and units each: a unit for each KB of the row, as much again in the index, and twice if it moves there.
+WRITES = {"job": 6, "gate": 8, "place": 1, "request": 1, "renders": 1}
+UNITS = {"job": (2 * 4 + 4 * 6) / 6, "gate": 2, "place": 1, "request": 1, "renders": 3}
 LOG_BYTES = 12_000
 TRACES = 3  # the two drops' and the wait-loop's
 STORED_GB = 0.02  # a clip and its retake, for a month; what is kept longer costs as much again each month
@@ -53,8 +56,8 @@ class Line:
 
 def lines() -> list[Line]:
     """Reckon what each service costs."""
-    writes = (CALLS["PutItem"] + CALLS["UpdateItem"]) * UNITS_A_WRITE * WRITE_UNIT
-    reads = (CALLS["GetItem"] + CALLS["Query"]) * UNITS_A_READ * READ_UNIT
+    writes = sum(count * UNITS[row] for row, count in WRITES.items()) * WRITE_UNIT
+    reads = (CALLS["GetItem"] + CALLS["Query"]) * READ_UNIT  # a unit each: up to 4 KB, consistent
     s3 = (CALLS["PutObject"] + CALLS["ListObjectsV2"] + 2) * S3_WRITE  # and the drops themselves
     s3 += (CALLS["GetObject"] + CALLS["HeadObject"]) * S3_READ
     seconds, second = sum(SECONDS.values()), MEMORY_GB * GB_SECOND

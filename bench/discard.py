@@ -61,18 +61,18 @@ class Handler(BaseHTTPRequestHandler):
             return
         asked = {name: int(values[0]) for name, values in parse_qs(where.query).items()}
         size = int(where.path.rpartition("/")[2])
-        first = int(self.headers.get("range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
-        self.send_response(206 if first else 200)
-        self.send_header("Content-Length", str(size - first))
+        asked_from, _, asked_to = self.headers.get("range", "bytes=0-").removeprefix("bytes=").partition("-")
+        first, end = int(asked_from), int(asked_to) + 1 if asked_to else size
+        self.send_response(206 if end - first < size else 200)
+        self.send_header("Content-Length", str(end - first))
         self.send_header("Content-Type", "video/mp4")
         self.send_header("ETag", '"one"')
-        if first:
-            self.send_header("Content-Range", f"bytes {first}-{size - 1}/{size}")
+        if end - first < size:
+            self.send_header("Content-Range", f"bytes {first}-{end - 1}/{size}")
         self.end_headers()
-        end = size
         if self.server.broken[self.path] < asked.get("breaks", 0):
             self.server.broken[self.path] += 1
-            end, self.close_connection = min(size, first + asked["break"]), True
+            end, self.close_connection = min(end, first + asked["break"]), True
         pace = self.server.common[0] if self.server.common else Pace(self.server.rate)
         self.wfile.write(HEAD[first:end])
         at, zeros = max(first, len(HEAD)), memoryview(bytes(BLOCK))

@@ -2,7 +2,7 @@
 
 A scaled minute lasts `SCALE` minutes: renders (log-normal, mean 164 s, sd 40 s, from the seed), waits and the request limit are scaled
 alike, the emulator and the functions are not. So a scaled second of lag holds much more of their time than a real one would; hops are
-therefore given in real seconds of this machine, where only their proportions tell something. Peers poll as they are documented to, with
+therefore given as shares of one another: of a job that is alone, and of all at once. Peers poll as they are documented to, with
 the key's request limit but no budget of their own, and deliver nothing.
 """
 
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from statistics import fmean, median
@@ -46,7 +47,7 @@ def retake(jobs: int, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, running(wanted, Path(folder)) as cloud:
         stack = Stack(cloud)
         clip = media.clip(Path(folder, "clip.mp4"))
-        _warm(stack, clip)
+        alone = _warm(stack, clip)
         for number, seconds in enumerate(renders(jobs, seed)):
             stack.rule(endpoint="submit", match=f"/{number}.mp4", settings={"render_seconds": seconds})
         before, began = stack.ledger(), time.time()
@@ -59,17 +60,22 @@ def retake(jobs: int, seed: int) -> dict[str, Any]:
         finally:
             taken = time.time() - began
         rows = [job for job in stack.jobs() if job["key"] in dropped]
-        return _figures(jobs, taken, stack.ledger(), before) | _hops(stack, rows, dropped)
+        return _figures(jobs, taken, stack.ledger(), before) | _hops(stack, rows, dropped) | {"hops_alone": alone}
 
 
-def _warm(stack: Stack, clip: Path, jobs: int = 4) -> None:
-    """Let every function start, and forget what was learned by it."""
-    keys = {f"warm/{number}.mp4": 0.0 for number in range(jobs)}
-    for key in keys:
+def _warm(stack: Stack, clip: Path, jobs: int = 4) -> dict[str, Any]:
+    """Let every function start, then drop some jobs one after the other, and forget what was learned; gives the hops of the latter."""
+    keys = {f"warm/{number}.mp4": 0.0 for number in range(2 * jobs)}
+    for number, key in enumerate(keys):
         stack.drop_pair(key, clip, {"prompt": key})
-    stack.eventually(lambda: _swept(stack, keys) == jobs, "warm functions")
-    stack.eventually(lambda: all("queue" not in job for job in stack.jobs()), "all settled")
+        keys[key] = time.time()
+        if number >= jobs - 1:
+            stack.eventually(lambda: _swept(stack, keys) == number + 1, "warm functions")  # noqa: B023 - at once
+            stack.eventually(lambda: all("queue" not in job for job in stack.jobs()), "all settled")
     stack.table.delete_item(Key={"pk": "renders", "sk": "renders"})
+    alone = dict(list(keys.items())[jobs:])
+    hops: dict[str, Any] = _hops(stack, [job for job in stack.jobs() if job["key"] in alone], alone)["hops"]
+    return hops
 
 
 def _swept(stack: Stack, keys: dict[str, float]) -> int:
@@ -79,16 +85,17 @@ def _swept(stack: Stack, keys: dict[str, float]) -> int:
 
 def _hops(stack: Stack, rows: list[dict[str, Any]], dropped: dict[str, float]) -> dict[str, Any]:
     """Give the seconds between the stamps of each job."""
-    submits, starts, lags, copies = [], [], [], []
+    steps = ("dropped", "CLAIMED", "SUBMITTING", "RENDERING", "DELIVERING", "DELIVERED")
+    hops: dict[str, list[float]] = {f"{first.lower()} to {then.lower()}": [] for first, then in pairwise(steps) if first != "RENDERING"}
+    lags = []
     for job in rows:
-        at = {state: datetime.fromisoformat(stamp).timestamp() for state, stamp in job["times"].items()}
+        at = {state: datetime.fromisoformat(stamp).timestamp() for state, stamp in job["times"].items()} | {"dropped": dropped[job["key"]]}
         history = stack.segmind("GET", f"/inference-request/request-history/{job['request_id']}")
         ended = datetime.fromisoformat(history["model_created"]).timestamp() + history["latency_ms"] / 1000
-        submits.append(at["SUBMITTING"] - dropped[job["key"]])
-        starts.append(at["RENDERING"] - at["SUBMITTING"])
         lags.append((at["DELIVERING"] - ended) / SCALE)
-        copies.append(at["DELIVERED"] - at["DELIVERING"])
-    hops = {"drop_to_submit": submits, "submit_to_recorded": starts, "seen_to_delivered": copies}
+        for first, then in pairwise(steps):
+            if first != "RENDERING":  # the render and its lag
+                hops[f"{first.lower()} to {then.lower()}"].append(at[then] - at[first])
     return {"hops": {name: {"p50": median(values), "most": max(values)} for name, values in hops.items()}, "lag": fmean(lags)}
 
 
@@ -202,11 +209,17 @@ def markdown(table: list[dict[str, Any]]) -> str:
             spread = f" ({min(values):.3g}–{max(values):.3g})" if len(set(values)) > 1 else ""
             cells.append(f"{median(values):.3g}{spread}" if values else "–")
         lines.append(f"| {row['way']} | {' | '.join(cells)} |")
-    hops = [run["hops"] for row in table for run in row["runs"] if "hops" in run]
-    if hops:
-        lines += ["", "| hop of the pipeline on this machine | share of their sum, by p50 |", "|---|---|"]
-        p50 = {name: median(hop[name]["p50"] for hop in hops) for name in hops[0]}
-        lines += [f"| {name.replace('_', ' ')} | {seconds / sum(p50.values()):.0%} |" for name, seconds in p50.items()]
+    ours = [run for row in table for run in row["runs"] if "hops" in run]
+    if ours:
+        lines += [
+            "",
+            "| hop, in a warm pipeline | share for a job alone | share for all at once | all at once ÷ alone |",
+            "|---|---|---|---|",
+        ]
+        alone, at_once = ({hop: median(run[name][hop]["p50"] for run in ours) for hop in ours[0][name]} for name in ("hops_alone", "hops"))
+        for hop, seconds in alone.items():
+            shares = f"{seconds / sum(alone.values()):.0%} | {at_once[hop] / sum(at_once.values()):.0%}"
+            lines.append(f"| {hop} | {shares} | {at_once[hop] / seconds:.1f} |")
     return "\n".join(lines)
 
 

@@ -19,16 +19,15 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "layers/retake/python"))
 
+from bench.costs import GB_SECOND, INVOCATION, MEMORY_GB, POLL_SECONDS, TRANSITION
 from retake.rules.planner import LONGEST_GAP, WEIGHT, Plan
 
 LIFE = 3480  # seconds; a run of the wait-loop ends then
 LEARNED = 200  # jobs that a learned way has seen
 RELEARNED = 20  # jobs between two plans while it learns
 PER_MINUTE = 50  # requests
-TRANSITION = 25e-6  # USD, us-east-1, Standard; a turn of the loop is three: Wait, Poll, Choice
-CALL = 1.06e-6  # USD for 50 ms of 1 GB or 100 ms of 512 MB, and the call
-GB_SECOND = 1.66667e-5  # USD; Lambda and Express alike
-POLL_GB, EXPRESS_GB = 0.5, 0.0625
+EXPRESS_GB, EXPRESS_GB_SECOND, EXPRESS_RUN = 0.0625, 16.667e-6, 1e-6  # USD
+SMALL_GB = 0.125  # the least that Lambda gives; the functions import 60 MB
 
 
 @dataclass(frozen=True)
@@ -199,28 +198,30 @@ def simulate(name: str, seed: int, jobs: int, weight: float = WEIGHT) -> list[di
     held_out = [draw(random, 1) for _ in range(jobs)]
     best, ages = optimum((job.total for job in held_out), weight)
     learned = planned(plan)
-    ways: dict[str, tuple[Way, float]] = {
-        "every 2 s (the SDK's sample)": (every(2), 0),
-        "every 10 s": (every(10), 0),
-        "every 30 s (AWS sample)": (every(30), 0),
-        "back-off 2 s × 1.5, cap 30 s": (lambda age, queued, polls: min(30, 2 * 1.5**polls), 0),
-        "120 s, then 15 s × 1.05, cap 60 s": (growing(120, 15, 1.05, LONGEST_GAP), 0),
-        "quartiles of the last 200": (quartiles(totals), 0),
-        "planner, nothing learned": (planned(Plan.learn((), weight)), 0),
-        "planner, 200 learned": (learned, 0),
-        "the same, gaps to 20 s inside a call": (learned, 20),
-        "120 s, then every 5 s inside calls": (every(5, 120), 5),
-        "optimum": (at_ages(ages), 0),
+    ways: dict[str, tuple[Way, float, float]] = {  # the way, the longest gap slept through inside a call, and the call's memory
+        "every 2 s (the SDK's sample)": (every(2), 0, MEMORY_GB),
+        "every 10 s": (every(10), 0, MEMORY_GB),
+        "every 30 s (AWS sample)": (every(30), 0, MEMORY_GB),
+        "back-off 2 s × 1.5, cap 30 s": (lambda age, queued, polls: min(30, 2 * 1.5**polls), 0, MEMORY_GB),
+        "120 s, then 15 s × 1.05, cap 60 s": (growing(120, 15, 1.05, LONGEST_GAP), 0, MEMORY_GB),
+        "quartiles of the last 200": (quartiles(totals), 0, MEMORY_GB),
+        "planner, nothing learned": (planned(Plan.learn((), weight)), 0, MEMORY_GB),
+        "planner, 200 learned": (learned, 0, MEMORY_GB),
+        "the same, gaps to 10 s inside a call": (learned, 10, MEMORY_GB),
+        "the same, gaps to 40 s inside a call of 128 MB": (learned, 40, SMALL_GB),
+        "120 s, then every 5 s inside calls": (every(5, 120), 5, MEMORY_GB),
+        "optimum": (at_ages(ages), 0, MEMORY_GB),
     }
     rows = []
-    for way, (wait, asleep) in ways.items():
+    for way, (wait, asleep, memory) in ways.items():
         seen = follow(wait, held_out, asleep)
-        usd = seen.turns * 3 * TRANSITION + seen.turns * CALL + seen.slept * POLL_GB * GB_SECOND
+        calls = seen.turns * INVOCATION + (seen.polls * POLL_SECONDS + seen.slept) * memory * GB_SECOND
+        usd = seen.turns * 3 * TRANSITION + calls
         rows.append(_row(name, way, seen, 3 * seen.turns / jobs, 1000 * usd / jobs, best, weight))
         if way == "planner, 200 learned":
             # On paper: the parent waits for the first age (Wait, StartSyncExecution, Choice), the child lives from there to the end.
             living = sum(min(job.total, LIFE) for job in held_out) + sum(seen.lags) - jobs * plan.ages[0]
-            usd = jobs * (3 * TRANSITION + 1e-6) + max(0, living) * EXPRESS_GB * GB_SECOND + seen.polls * CALL
+            usd = jobs * (3 * TRANSITION + EXPRESS_RUN) + max(0, living) * EXPRESS_GB * EXPRESS_GB_SECOND + calls
             rows.append(_row(name, "the same in an Express child (on paper)", seen, 3, 1000 * usd / jobs, best, weight))
     return rows
 

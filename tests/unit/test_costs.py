@@ -25,14 +25,23 @@ class Files:
         return stream()
 
 
-def calls_of_a_job(world: World, clip: Path) -> Counter[str]:
-    """Take one job all the way: two drops, four polls without an end and one with it; count the calls to AWS."""
+def calls_of_a_job(world: World, clip: Path) -> tuple[Counter[str], Counter[str]]:
+    """Take one job all the way: two drops, four polls without an end and one with it; count the calls to AWS, and the writes of rows."""
     counted: Counter[str] = Counter()
+    writes: Counter[str] = Counter()
+
+    def count(model: Any, params: dict[str, Any], **_: Any) -> None:
+        counted.update([model.name])
+        if model.name in ("PutItem", "UpdateItem"):
+            asked = json.loads(params["body"])
+            writes.update([(asked.get("Item") or asked["Key"])["pk"]["S"].partition("#")[0]])
+
     for service in (world.s3, world.table.meta.client):
-        service.meta.events.register("before-call", lambda model, **_: counted.update([model.name]))
+        service.meta.events.register("before-call", count)
     world.drop("clip.mp4", clip.read_bytes())
     world.drop("clip.json", b"{}")
     counted.clear()
+    writes.clear()
     ready = [*world.intake.take("clip.mp4"), *world.intake.take("clip.json")]
     for job in ready:
         world.submission().submit(job)
@@ -45,11 +54,13 @@ def calls_of_a_job(world: World, clip: Path) -> Counter[str]:
     world.settlement.settle(ready[0])
     world.settlement.let_next_go()
     assert world.state(ready[0]) == "DELIVERED"
-    return counted
+    return counted, writes
 
 
 def test_a_job_makes_the_calls_that_are_reckoned_with(world: World, clip: Path) -> None:
-    assert dict(calls_of_a_job(world, clip)) == costs.CALLS
+    calls, writes = calls_of_a_job(world, clip)
+    assert dict(calls) == costs.CALLS
+    assert dict(writes) == costs.WRITES
 
 
 def test_the_page_shows_what_the_calculator_says() -> None:
