@@ -9,6 +9,7 @@ from retake.adapters.segmind import ResultFiles
 from retake.delivery import Delivery
 from retake.observability import logger
 
+parts.s3.make()
 delivery = Delivery(parts.jobs, parts.answers, ResultFiles(parts.settings.segmind_base_url), parts.output, parts.clock)
 
 

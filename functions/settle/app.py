@@ -8,6 +8,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from retake import parts
 from retake.observability import logger, metrics
 
+parts.s3.make()
 settlement = parts.settlement()
 
 

@@ -12,6 +12,7 @@ from retake.intake import Intake
 from retake.observability import logger, metrics
 from retake.submission import Submission
 
+parts.s3.make()
 settings = parts.settings
 bucket = InputBucket(parts.s3, settings.input_bucket)
 settlement = parts.settlement()

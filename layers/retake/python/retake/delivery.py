@@ -31,6 +31,7 @@ class Delivery:
         job = self._jobs.job(loop["job_id"])
         if job is None or job["state"] != State.DELIVERING:
             return loop | {"next": SETTLE}
+        self._answers.tell(job["id"])
         try:
             result = self._copy(job)
         except ResultUnavailable as error:

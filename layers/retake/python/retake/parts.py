@@ -40,21 +40,25 @@ def client(service: str, config: Config = _CONFIG, **options: Any) -> Any:
 class Later:
     """A client that is made when it is first used: for services that a function seldom needs."""
 
-    def __init__(self, service: str) -> None:
-        self._service = service
+    def __init__(self, service: str, config: Config = _CONFIG) -> None:
+        self._service, self._config = service, config
 
     def __getattr__(self, name: str) -> Any:
         """Give what the client has; it is made when the first of it is asked for."""
         return getattr(self._client, name)
 
+    def make(self) -> None:
+        """Make it now: for a function that uses it in every call, while it initialises and has all of a CPU."""
+        self._client  # noqa: B018 - it is kept
+
     @cached_property
     def _client(self) -> Any:
-        return client(self._service)
+        return client(self._service, self._config)
 
 
 settings = Settings.from_environment()
 clock = time.time
-s3 = client("s3", STREAMING)
+s3 = Later("s3", STREAMING)
 jobs = JobsTable(boto3.resource("dynamodb", config=_CONFIG).Table(settings.table), clock)
 output = OutputBucket(s3, settings.output_bucket)
 answers = Answers(jobs, output)

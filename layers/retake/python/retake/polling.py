@@ -119,7 +119,6 @@ class Polling:
         if self._jobs.advance(job, State.DELIVERING, result_url=url, cost_usd=cost, render_seconds=took, reason=None) is None:
             return loop | LOOK_AGAIN
         self._gate.release(job["id"], cost)
-        self._answers.tell(job["id"])
         return loop | {"next": DELIVER}
 
     def _render_seconds(self, loop: Loop, job: Row, total_time: float | None) -> float | None:
