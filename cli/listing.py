@@ -131,8 +131,10 @@ def watch(stack: Stack, screen: Screen, prefix: str, until_done: bool) -> None:
             else:
                 _tell_changes(rows, shown, screen)
             if until_done and not [row for row in moving.values() if row["id"]]:
-                return
+                break
             time.sleep(EVERY)
+    if screen.live:
+        screen.out.print(summary(rows))
 
 
 def _under_way(stack: Stack, prefix: str) -> list[Row]:
