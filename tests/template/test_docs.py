@@ -7,6 +7,7 @@ from typing import Any
 import typer
 
 from cli.app import app
+from retake.rules.gate import PRICE, Limits
 from retake.rules.sidecar import SCHEMA
 from retake.rules.states import Held, State
 from tests.template.test_template import TEMPLATE
@@ -58,3 +59,10 @@ def test_troubleshooting_has_a_row_for_every_state_reason_alarm_and_finding() ->
     assert findings
     for name in (*State, *Held, *alarms, *findings):
         assert re.search(rf"^\| (?:`\w+`, )*`{name}`", PAGES["troubleshooting.md"], re.MULTILINE), name
+
+
+def test_the_batch_page_reckons_as_the_gate_does() -> None:
+    plan, budget = (TEMPLATE["Parameters"][name]["Default"] for name in ("RequestsPerMinute", "DailyBudgetUsd"))
+    assert f"`DailyBudgetUsd` {budget} is **{int(budget / PRICE)} jobs a day**" in PAGES["batch.md"]
+    assert f"{plan} a minute; " in PAGES["batch.md"]
+    assert f"{Limits(plan).in_flight} at Segmind at once" in PAGES["batch.md"]
