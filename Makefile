@@ -60,13 +60,13 @@ clean: down ## remove everything that was made
 	rm -rf $(VENV) .local $(LAYER) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/.python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with PYTHON=")'
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with PYTHON=")'
+	@$(PYTHON) -m venv $(VENV)
 	@touch $@
 
 $(VENV)/.local: $(VENV)/.python local/requirements.txt $(LAYER)
 	@echo "installing what the embedded cloud needs (once)"
-	$(BIN)/python $(PIP) -r local/requirements.txt
+	@$(BIN)/python $(PIP) -r local/requirements.txt
 	@touch $@
 
 $(BIN)/retake: $(VENV)/.local
@@ -75,20 +75,21 @@ $(BIN)/retake: $(VENV)/.local
 
 $(VENV)/.tests: $(VENV)/.local tests/requirements.txt
 	@echo "installing what the tests need (once)"
-	$(BIN)/python $(PIP) -r tests/requirements.txt
+	@$(BIN)/python $(PIP) -r tests/requirements.txt
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.tests bench/requirements.txt
 	@echo "installing what the bench needs (once)"
-	$(BIN)/python $(PIP) -r bench/requirements.txt
+	@$(BIN)/python $(PIP) -r bench/requirements.txt
 	@touch $@
 
 $(VENV)/.sam: $(VENV)/.local cli/sam/requirements.txt
 	@echo "installing what deploys and checks the template (once)"
-	$(PYTHON) -m venv $(VENV)/sam
-	$(SAM)/python $(PIP) -r cli/sam/requirements.txt
+	@$(PYTHON) -m venv $(VENV)/sam
+	@$(SAM)/python $(PIP) -r cli/sam/requirements.txt
 	@touch $@
 
 $(LAYER): $(VENV)/.python layers/dependencies/requirements.txt layers/dependencies/Makefile
-	$(MAKE) --no-print-directory -C layers/dependencies PYTHON=$(CURDIR)/$(BIN)/python ARTIFACTS_DIR=$(CURDIR)/layers/dependencies build-DependenciesLayer
+	@echo "installing what the functions need (once)"
+	@$(MAKE) --silent --no-print-directory -C layers/dependencies PYTHON=$(CURDIR)/$(BIN)/python ARTIFACTS_DIR=$(CURDIR)/layers/dependencies build-DependenciesLayer
 	@touch $@

@@ -58,7 +58,7 @@ def common(
     context: typer.Context,
     stack: Annotated[str | None, typer.Option(envvar="RETAKE_STACK", help="Its name in CloudFormation.")] = None,
     profile: Annotated[str | None, typer.Option(help="The AWS profile, as for the AWS CLI.")] = None,
-    region: Annotated[str | None, typer.Option(help="The AWS region, as for the AWS CLI.")] = None,
+    region: Annotated[str | None, typer.Option(envvar="AWS_REGION", help="The AWS region, as for the AWS CLI.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Give JSON, for programs.")] = False,
 ) -> None:
     """Drop a clip and a note, get the retake back."""
@@ -149,7 +149,10 @@ def retry(
     prefix: Prefix = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which.")] = False,
 ) -> None:
-    """Drop the files of failed or refused jobs again, as they are in the bucket."""
+    """Drop the files of failed or refused jobs again.
+
+    They are taken as they are in the bucket.
+    """
     session: Session = context.obj
     if bool(names) == failed:
         raise Problem("say which jobs: their keys, or --failed", "`retake ls --state FAILED` lists them", 2)
@@ -170,7 +173,7 @@ def cost(
     prefix: Prefix = "",
     most: Annotated[int, typer.Option("--limit", min=1, help="How many days and folders are shown.")] = 14,
 ) -> None:
-    """Add up what was paid: per day, per folder, and what is left of today's budget."""
+    """Add up what was paid, and what is left today."""
     session: Session = context.obj
     rows = listing.chosen(jobs.everything(session.stack.table), (), prefix)
     told = costs.report(rows, costs.budget(session.stack))
@@ -183,17 +186,17 @@ def picture(
     out: Annotated[Path, typer.Option(file_okay=False, help="The folder for the page and its videos.")] = Path("gallery"),
     signed: Annotated[float | None, typer.Option(min=0.1, max=168, metavar="HOURS", help="Link to the buckets, not to copies.")] = None,
 ) -> None:
-    """Make one page of before and after: open it in a browser, from disk."""
+    """Make one page of before and after, to open from disk."""
     session: Session = context.obj
     s3, now, life = session.stack.s3, datetime.now(UTC), timedelta(hours=signed or 0)
     takes = gallery.collect(session.stack.table, s3, gallery.Signed(s3, life) if life else gallery.Beside(s3, out))
     page = gallery.write(gallery.render(takes, "Retake", now, now + life if life else None), out)
-    session.screen.show({"page": str(page), "takes": len(takes)}, Text(f"{page}  {len(takes)} takes"))
+    session.screen.show({"page": str(page), "takes": len(takes)}, Text(f"{len(takes)} takes; open {page} in a browser"))
 
 
 @app.command("doctor", epilog=_EPILOG)
 def examine(context: typer.Context) -> None:
-    """Look for what keeps clips from coming back, and say the cure."""
+    """Say what keeps clips from coming back, and the cure."""
     session: Session = context.obj
     findings = doctor.examine(session.stack)
     session.screen.show(doctor.as_json(findings), doctor.picture(findings))
@@ -202,7 +205,7 @@ def examine(context: typer.Context) -> None:
 
 @app.command(epilog=_EPILOG)
 def redrive(context: typer.Context) -> None:
-    """Send drops that could not be taken (the dead-letter queue) on their way again."""
+    """Send the drops in the dead-letter queue back."""
     session: Session = context.obj
     sent = repair.redrive(session.stack)
     session.screen.show({"sent_back": sent}, Text(f"{sent} drops are sent back" if sent else "no drops are dead"))

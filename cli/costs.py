@@ -60,7 +60,8 @@ def picture(told: dict[str, Any], most: int) -> Group:
     today, total = told["today"], told["total"]
     left = f"today {usd(today['spent_usd'])} of {usd(today['budget_usd'])} USD are spent or booked, {usd(today['left_usd'])} left"
     return Group(
-        Text(f"{left}; a new day begins at midnight UTC"),
+        Text(left),
+        Text("a new day begins at midnight UTC", "dim"),
         "",
         _table("day (UTC)", [(each["day"], each) for each in told["days"]], most),
         "",

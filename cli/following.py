@@ -52,12 +52,12 @@ class Followed:
 
 @dataclass
 class Following:
-    """Several clips on their way; `usual` is how many seconds one may take from submit to delivery."""
+    """Several clips on their way; `usual` is how many seconds one may take from submit to delivery, if that is known."""
 
     stack: Stack
     screen: Screen
     out: Path
-    usual: float
+    usual: float | None
     clips: list[Followed]
     started: float = field(default_factory=time.monotonic)
 
@@ -133,7 +133,7 @@ class Following:
     def _left(self, one: Followed) -> str:
         """Say how long a clip at Segmind may still take."""
         submitted = one.row and one.row["times"].get(State.SUBMITTING)
-        if one.over or not one.row or not submitted or one.state == State.HELD:
+        if self.usual is None or one.over or not submitted or one.state == State.HELD:
             return ""
         left = self.usual - jobs.seconds_since(submitted)
         return f"~{duration(left)}" if left > 1 else "any moment"

@@ -9,7 +9,6 @@ from typing import Any
 
 from retake.adapters.jobs import DUE, HELD, QUEUE_INDEX, Row
 from retake.rules.gate import PRICE
-from retake.rules.planner import PRIOR
 from retake.rules.states import ENDED, PAID, Held, State
 
 from .console import now
@@ -65,11 +64,11 @@ def paid(row: Row) -> float:
     return float(row.get("cost_usd", PRICE)) if State(row["state"]) in _MAY_BE_PAID else 0.0
 
 
-def usual_seconds(rows: list[Row]) -> float:
-    """Tell how long the next job may take, from submit to delivery: the median of recent ones, else Segmind's published mean."""
+def usual_seconds(rows: list[Row]) -> float | None:
+    """Tell how long the next job may take, from submit to delivery: the median of recent ones; `None` while there are none."""
     done = [row["times"] for row in rows if row["state"] == State.DELIVERED and State.SUBMITTING in row["times"]][:USUAL]
     spans = [seconds_since(times[State.SUBMITTING], datetime.fromisoformat(times[State.DELIVERED])) for times in done]
-    return float(median(spans or PRIOR))
+    return median(spans) if spans else None
 
 
 def reason(row: Row) -> str:

@@ -131,8 +131,10 @@ def watch(stack: Stack, screen: Screen, prefix: str, until_done: bool) -> None:
             else:
                 _tell_changes(rows, shown, screen)
             if until_done and not [row for row in moving.values() if row["id"]]:
-                return
+                break
             time.sleep(EVERY)
+    if screen.live:
+        screen.out.print(_sums(rows))
 
 
 def _under_way(stack: Stack, prefix: str) -> list[Row]:
@@ -149,7 +151,11 @@ def _picture(rows: Sequence[Row], screen: Screen) -> Group:
         fitting.append(row)
     more = f"{len(rows) - len(fitting)} more do not fit. " if len(fitting) < len(rows) else ""
     hint = Text(f"\n{more}Ctrl-C stops watching, not the work.", "dim")
-    return Group(listing(fitting, screen.out.width, cut=True), Text(), summary(rows) + hint)
+    return Group(listing(fitting, screen.out.width, cut=True), Text(), _sums(rows) + hint) if rows else Group(_sums(rows) + hint)
+
+
+def _sums(rows: Sequence[Row]) -> Text:
+    return summary(rows) if rows else Text("nothing is under way", "dim")
 
 
 def _tell_changes(rows: Sequence[Row], shown: dict[str, str], screen: Screen) -> None:

@@ -78,7 +78,8 @@ def find(name: str | None, profile: str | None, region: str | None) -> Stack:
     except ProfileNotFound:
         raise Problem(f"there is no AWS profile {profile}", "`aws configure list-profiles` names those there are", 2) from None
     if not session.region_name:
-        raise Problem("no AWS region is chosen", "give --region, or set AWS_REGION; for the embedded cloud: make up", 2)
+        cure = "give --region, or set AWS_REGION; for the embedded cloud: make up, and stay in its folder"
+        raise Problem("no AWS region is chosen", cure, 2)
     return _describe(session, name, f"the stack {name} in {session.region_name}", None)
 
 

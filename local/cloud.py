@@ -253,6 +253,7 @@ def _up() -> None:
     print(f"up; its addresses and names are in {OUTPUTS.relative_to(ROOT)}:")
     for name, value in cloud.outputs.items():
         print(f"  {name:24} {value}")
+    print('drop a clip: .venv/bin/retake drop clip.mp4 --prompt "a watercolour" --wait; `make down` ends it')
 
 
 def _down() -> None:

@@ -114,7 +114,7 @@ def _show(answers: dict[str, dict[str, Any]], page: Path) -> None:
         cost = f"{answer['cost_usd']:.2f} USD, simulated" if "cost_usd" in answer else "nothing paid"
         console.print(f"  {_clip(key).relative_to(ROOT)}  →  [bold]{after}[/]  ({answer['mode']}, {cost})", soft_wrap=True)
     console.print(f"\nLook at them side by side in a browser: [bold]{page.as_uri()}[/]", soft_wrap=True)
-    console.print("\nTo drop your own clips: [bold]make up[/], see README.md; [bold]make down[/] ends it.")
+    console.print("\nTo drop your own clips: [bold]make up[/], see docs/first-drop.md; [bold]make down[/] ends it.")
 
 
 def _clip(key: str) -> Path:

@@ -91,7 +91,7 @@ def test_costs_are_added_up_by_utc_day_and_folder() -> None:
 
 
 def test_the_next_job_takes_what_the_last_ones_took() -> None:
-    assert 150 < jobs.usual_seconds([]) < 170
+    assert jobs.usual_seconds([row(1, State.FAILED)]) is None
     assert jobs.usual_seconds([row(1), row(2), row(3, State.FAILED)]) == 90
 
 

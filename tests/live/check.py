@@ -112,6 +112,7 @@ class Check:
         result = self._ask(lambda: self._segmind.result(request_id))
         row = self._ask(lambda: self._segmind.history(request_id))
         page = self._ask(lambda: self._segmind.history_page(1, (today - timedelta(days=1)).isoformat(), today.isoformat()))
+        sent_as = self._jobs.owner(request_id) or mark(job)
         listed = [each for each in read_page(page, 1) or [] if each.get("request_id") == request_id]
         history = {
             "there_after": self._row_at(),
@@ -121,8 +122,8 @@ class Check:
             "list_key": [name for name, value in page.body.items() if isinstance(value, list)],
             "envelope": sorted(page.body),
             "listed_fields": sorted(listed[0]) if listed else None,
-            "would_be_found": any(is_ours(each, job["sent"], mark(job | {"run": 0})) for each in listed),
-            "mark_kept": mark(job | {"run": 0}) in json.dumps(listed),
+            "would_be_found": any(is_ours(each, job["sent"], sent_as) for each in listed),
+            "mark_kept": sent_as in json.dumps(listed),
         }
         return {
             "status": {"seen": self._seen, "early_404": any(seen["http"] == 404 for seen in self._seen)},
