@@ -71,6 +71,7 @@ def expected(world: World, note: dict[str, str], frame: str | None = None) -> st
 
 
 FILES = ["a/clip.mp4", "a/clip.json", "a/_retake.json", "a/clip.png"]
+WITHOUT = permutations(["a/clip.mp4", "a/_retake.json", "a/clip.png"])
 # A clip with its sidecar waits for no preset: another test says so.
 ORDERS = [
     order for order in permutations(FILES) if order.index("a/_retake.json") < max(order.index("a/clip.mp4"), order.index("a/clip.json"))

@@ -158,10 +158,10 @@ class Intake:
         """Let a clip wait for its sidecar, or for its folder's preset to be corrected."""
         video, starts = dropped.video, waits.until
         due = starts or self._clock() + GRACE
-        waiting = self._jobs.waiting(self._bucket.name, video.key, waits.why, due, firm=starts is not None, unless=dropped.own)
-        # Written down before the second look: of two files that arrive together, at least one sees the other.
+        waiting = self._jobs.waiting(self._bucket.name, video.key, waits.why, due, firm=starts is not None)
+        # Written down before the second look: of two files that arrive together, or two looks at one, at least one sees the other.
         again = Drop(self._bucket.name, video, self._sidecar_of(video.key))
-        if waiting is None or again.own != dropped.own or self._note(again, waiting) != waits:
+        if again.own != dropped.own or self._note(again, waiting) != waits:
             return self._video(video)
         if not starts:
             self._tell_waiting(waiting)
@@ -257,8 +257,7 @@ class Intake:
             self._jobs.paired(self._bucket.name, file.key)
 
     def _wait(self, file: File, waits: str, at_once: bool) -> None:
-        if place := self._jobs.waiting(self._bucket.name, file.key, waits, due=self._clock() + GRACE):
-            self._tell_waiting(place, at_once)
+        self._tell_waiting(self._jobs.waiting(self._bucket.name, file.key, waits, due=self._clock() + GRACE), at_once)
 
     def _tell_waiting(self, place: Row, at_once: bool = True) -> None:
         overdue = datetime.fromisoformat(place["since"]).timestamp() + GRACE <= self._clock()

@@ -79,17 +79,21 @@ class JobsTable:
         """Set fields of a job that nobody has touched since `job` was read; its state stays. `None` when somebody has."""
         return self._update(job, fields)
 
-    def waiting(self, bucket: str, key: str, waits: str, due: float, firm: bool = False, unless: str = "") -> Row | None:
-        """Record that a dropped file is not part of a job yet, and from when it is to be looked at again.
+    def waiting(self, bucket: str, key: str, waits: str, due: float, firm: bool = False) -> Row:
+        """Record that a dropped file is not part of a job yet, and from when it is to be looked at again; gives its place's row.
 
-        Parameters: `firm`, whether `due` holds though another time is recorded; `unless`, a clip's own versions that may have been taken.
-        Returns its place's row; `None` when they have been.
+        `firm` tells whether `due` holds even if another time is recorded.
         """
         given = {"bucket": bucket, "key": key, "waits": waits, "since": self._now(), "queue": DUE, "at": int(due)}
-        looks = "#q = :queue, #t = :at" if firm else "#q = if_not_exists(#q, :queue), #t = if_not_exists(#t, :at)"
-        sets = f"SET #b = :bucket, #k = :key, waits = :waits, since = if_not_exists(since, :since), {looks}"
-        values = {f":{name}": value for name, value in given.items()} | {":own": unless}
-        return self._change_place(bucket, key, sets, "attribute_not_exists(own) OR own <> :own", values, "ALL_NEW")
+        looks = "#q = :queue, #at = :at" if firm else "#q = if_not_exists(#q, :queue), #at = if_not_exists(#at, :at)"
+        after = self._table.update_item(
+            Key={"pk": f"place#{bucket}/{key}", "sk": "place"},
+            UpdateExpression=f"SET #b = :bucket, #k = :key, waits = :waits, since = if_not_exists(since, :since), {looks}",
+            ExpressionAttributeNames={"#b": "bucket", "#k": "key", "#q": "queue", "#at": "at"},
+            ExpressionAttributeValues={f":{name}": value for name, value in given.items()},
+            ReturnValues="ALL_NEW",
+        )
+        return _row(after["Attributes"])
 
     def told(self, place: Row) -> None:
         """Take a waiting file off the list of things to look at: its answer is written."""

@@ -62,10 +62,10 @@ class Form:
         if error.rule == "additionalProperties":
             unknown = next(name for name in fields if name not in self._fields)
             known = ", ".join(name for name in self._fields if name != "$schema")
-            alone = unknown in self._elsewhere
-            hint = (
-                f"{unknown} is for one clip: write it in the clip's own sidecar; here " if alone else _nearest(unknown, list(self._fields))
-            )
+            if unknown in self._elsewhere:
+                hint = f"{unknown} is for one clip: write it in the clip's own sidecar; here "
+            else:
+                hint = _nearest(unknown, list(self._fields))
             return Refusal(f"the field {short(unknown)} is unknown", f"{hint}the fields are {known}", _field(unknown))
         if error.rule == "not":
             return Refusal("first_frame and first_frame_url stand together", "keep one of the two", "first_frame_url")
