@@ -47,9 +47,9 @@ def parse(raw: bytes) -> Fields | Refusal:
     return FORM.read(raw)
 
 
-def merge(own: Fields, preset: Fields, key: str) -> Sidecar | Refusal:
-    """Fill in what a clip's sidecar does not state; the note is the same as if the sidecar had said it all."""
-    filled = {name: value for name, value in preset.items() if name not in own}
+def fill(own: Fields, preset: Fields, key: str) -> Fields | Refusal:
+    """Fill in what a clip's sidecar does not state; gives what a sidecar would state that said it all itself."""
+    filled = {name: value for name, value in preset.items() if name not in own and name != "$schema"}
     if "first_frame_url" in own:
         filled.pop("first_frame", None)
     if "first_frame" in filled:
@@ -57,7 +57,13 @@ def merge(own: Fields, preset: Fields, key: str) -> Sidecar | Refusal:
         if sidecar.FORM.check({"first_frame": filled["first_frame"]}):
             reason = f"the preset makes {short(filled['first_frame'])} of the clip's name, which cannot be a first frame"
             return Refusal(reason, "rename the clip, or name its first frame in a sidecar of its own", "first_frame")
-    return sidecar.note(filled | own)
+    return filled | own
+
+
+def merge(own: Fields, preset: Fields, key: str) -> Sidecar | Refusal:
+    """Make a clip's note of what its sidecar and its folder's preset state."""
+    filled = fill(own, preset, key)
+    return filled if isinstance(filled, Refusal) else sidecar.note(filled)
 
 
 def settle(clip: File, own: Fields | None, preset: Preset | None, since: float, now: float) -> Sidecar | Refusal | Waits:
