@@ -301,7 +301,23 @@ def test_a_thousand_clips_are_woken_page_by_page(world: World, monkeypatch: pyte
         pages += world.queue.pages
         world.queue.pages.clear()
     assert world.queue.keys == keys
-    assert most <= intake.PAGE + 5
+    assert most <= intake.PAGE + 5  # calls, and as many messages
+
+
+def test_a_first_frame_of_a_thousand_clips_wakes_them_page_by_page(world: World, look: bytes) -> None:
+    keys = [f"a/{number:04}.mp4" for number in range(1100)]
+    for key in keys:
+        world.jobs.names_frame("input", "a/look.png", key)
+    world.drop("a/look.png", look)
+    pages: list[tuple[str, str | None]] = [("a/look.png", None)]
+    woken = []
+    while pages:
+        world.intake.take(*pages.pop())
+        woken.append(len(world.queue.keys))
+        pages += world.queue.pages
+        world.queue.pages.clear()
+    assert world.queue.keys == keys
+    assert woken == [500, 1000, 1100]
 
 
 @pytest.mark.parametrize("moment", ["take_place", "place", "waiting"])

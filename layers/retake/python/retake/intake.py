@@ -21,7 +21,7 @@ from .rules.states import ENDED, READY, RETRIED_BY_A_NEWER_DROP, State
 from .settlement import Settlement
 
 GRACE = 180  # seconds that a lone sidecar or image may stay unanswered; a lone clip is answered at once
-PAGE = 500  # objects of a folder that one message looks at when its preset is dropped; another message goes on
+PAGE = 500  # clips, at most, that one message wakes when a preset or a first frame is dropped; another message goes on
 
 
 class Intake:
@@ -41,7 +41,7 @@ class Intake:
         self._queue, self._max_seconds, self._clock = queue, max_seconds, clock
 
     def take(self, key: str, page: str | None = None) -> list[str]:
-        """Take what was dropped under `key`; gives the ids of the jobs that are fit to go. `page` says where a preset's folder goes on."""
+        """Take what was dropped under `key`; gives the ids of the jobs that are fit to go. `page` says where waking goes on."""
         file = self._bucket.find(key)
         if file is None:
             self._gone(key)
@@ -54,7 +54,7 @@ class Intake:
             case Kind.PRESET:
                 self._preset(file, page)
             case Kind.IMAGE:
-                self._image(file)
+                self._image(file, page)
             case Kind.OTHER:
                 self._refuse(Drop(self._bucket.name, file), None, drop.refuse_by_name(file.key))
         return []
@@ -106,11 +106,13 @@ class Intake:
         if following:
             self._queue.look_at(self._bucket.name, file.key, page=following)
 
-    def _image(self, file: File) -> None:
-        clips = self._jobs.clips_of_frame(self._bucket.name, file.key)
-        if not any(self._names(video_key, file.key) for video_key in clips):
+    def _image(self, file: File, page: str | None) -> None:
+        clips = [key for key in self._jobs.clips_of_frame(self._bucket.name, file.key) if key > (page or "")]
+        if not page and not any(self._names(video_key, file.key) for video_key in clips[:PAGE]):
             self._wait(file, drop.missing(Kind.IMAGE, file.key), at_once=False)
-        self._queue.look_at(self._bucket.name, *clips)
+        self._queue.look_at(self._bucket.name, *clips[:PAGE])
+        if clips[PAGE:]:
+            self._queue.look_at(self._bucket.name, file.key, page=clips[PAGE - 1])
 
     def _names(self, video_key: str, frame_key: str) -> bool:
         """Tell whether a clip's note still names a first frame, as it once did."""

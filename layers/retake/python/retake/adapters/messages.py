@@ -1,14 +1,12 @@
 """SQS, Step Functions and EventBridge: what one part of the pipeline tells another, and the world."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from .storage import error_code
-
-_BATCH = 10  # messages SQS takes at once
 
 
 class DropQueue:
@@ -20,25 +18,18 @@ class DropQueue:
     def look_at(self, bucket: str, *keys: str, delay: int = 0, page: str | None = None) -> None:
         """Have places in the input bucket looked at, as if their objects had been dropped again.
 
-        Parameters: `delay`, in how many seconds; `page`, where to go on in the folder of a preset.
+        Parameters: `delay`, in how many seconds; `page`, where to go on among the clips that a preset or a first frame wakes.
         """
         more = {"page": page} if page else {}
-        self._send([{"detail": {"bucket": {"name": bucket}, "object": {"key": key}}} | more for key in keys], delay)
+        for key in keys:
+            self._send({"detail": {"bucket": {"name": bucket}, "object": {"key": key}}} | more, delay)
 
     def go_on(self, job_id: str) -> None:
         """Have a job that is fit to go submitted, if the gate lets it."""
-        self._send([{"job_id": job_id}])
+        self._send({"job_id": job_id})
 
-    def _send(self, messages: Sequence[Mapping[str, Any]], delay: int = 0) -> None:
-        for start in range(0, len(messages), _BATCH):
-            bodies = [json.dumps(message) for message in messages[start : start + _BATCH]]
-            if len(bodies) == 1:
-                self._sqs.send_message(QueueUrl=self._url, MessageBody=bodies[0], DelaySeconds=delay)
-                continue
-            entries = [{"Id": str(number), "MessageBody": body, "DelaySeconds": delay} for number, body in enumerate(bodies)]
-            answer = self._sqs.send_message_batch(QueueUrl=self._url, Entries=entries)
-            if answer.get("Failed"):
-                raise RuntimeError(f"the drop queue did not take {len(answer['Failed'])} of {len(bodies)}: {answer['Failed'][0]}")
+    def _send(self, message: Mapping[str, Any], delay: int = 0) -> None:
+        self._sqs.send_message(QueueUrl=self._url, MessageBody=json.dumps(message), DelaySeconds=delay)
 
 
 class Runs:

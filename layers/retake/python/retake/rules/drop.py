@@ -158,7 +158,7 @@ def missing(file_kind: Kind, key: str, frame_key: str | None = None) -> str:
         return f"waits for its sidecar {stem(key)}.json; drop it beside the clip"
     if file_kind is Kind.SIDECAR:
         return f"waits for its clip {stem(key)}.mp4; drop it beside the sidecar"
-    return "waits for a sidecar that names it in first_frame; drop clip.json with that field, and its clip.mp4"
+    return "waits for a sidecar or preset that names it in first_frame; drop clip.json with that field, and its clip.mp4"
 
 
 def _fit(head: str, tail: str) -> str:
