@@ -90,8 +90,9 @@ def drop(
 ) -> None:
     """Check clips here, then drop them, with a note each.
 
-    A note beside a clip (clip.json) decides; the options fill in what it leaves out. Several --mode give each job a name of its own
-    (clip.flex_1.mp4, clip.flex_3.mp4), so that none overwrites another. What was dropped before costs nothing.
+    A note beside a clip (clip.json) decides; the options fill in what it leaves out, then the preset of its folder (_retake.json), which
+    a folder takes along. Several --mode give each job a name of its own (clip.flex_1.mp4, clip.flex_3.mp4), so that none overwrites
+    another. What was dropped before costs nothing.
     """
     session: Session = context.obj
     wish = Wish(prompt, tuple(dict.fromkeys(mode)), first_frame, prefix, rerun)

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from threading import Event
 
@@ -12,14 +13,16 @@ from boto3.s3.transfer import TransferConfig
 
 from retake.adapters.jobs import Row
 from retake.adapters.storage import InputBucket
-from retake.rules import drop
+from retake.rules import drop, preset
 from retake.rules.drop import Drop, File
+from retake.rules.form import MAX_BYTES, Fields
 from retake.rules.gate import PRICE
+from retake.rules.refusal import Refusal
 from retake.rules.states import RETRIED_BY_A_NEWER_DROP, State
 
 from . import jobs
 from .console import now
-from .planning import Intended, etag, is_content_of
+from .planning import Intended, There, etag, is_content_of
 from .stack import Stack
 
 AT_ONCE = 8
@@ -65,6 +68,18 @@ class Ready:
         return not (self.again and self.before and row["run"] == self.before["run"])
 
 
+def presets_of(stack: Stack) -> There:
+    """Give what tells of the presets that are in the bucket."""
+    bucket = InputBucket(stack.s3, stack.input)
+
+    @cache
+    def there(key: str) -> Fields | Refusal | None:
+        found = bucket.open(key, MAX_BYTES + 1)
+        return preset.parse(found[1]) if found else None
+
+    return there
+
+
 def look(stack: Stack, intended: Iterable[Intended]) -> list[Ready]:
     """See what of the intended jobs is in the bucket and in the table; changes nothing."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -80,7 +95,7 @@ def _look(stack: Stack, one: Intended) -> Ready:
     changes: list[str] = []
     if one.frame and not (image and is_content_of(image.etag, one.frame)):
         changes.append(one.frame_key)
-    if not note or note.etag != hashlib.md5(one.note, usedforsecurity=False).hexdigest():
+    if not note or note.etag != _hash(one.note):
         changes.append(one.note_key)
     same = video is not None and is_content_of(video.etag, one.clip)
     # Of a set that is half old and half new the pipeline would make a job, and pay for it: the clip goes out first and comes in last.
@@ -90,6 +105,15 @@ def _look(stack: Stack, one: Intended) -> Ready:
     frame = File(one.frame_key, image.etag if image and one.frame_key not in changes else etag(one.frame), 0, now()) if one.frame else None
     clip = File(one.key, video.etag if video and one.key not in changes else etag(one.clip), 0, now())
     return Ready(one, drop.job_id(Drop(stack.input, clip, frame=frame), one.sidecar), tuple(changes), replaces)
+
+
+def upload_presets(stack: Stack, ready: Iterable[Ready]) -> None:
+    """Put the presets that go along and are not in the bucket as they are here; before any clip, which would not wait for them."""
+    presets = {one.intended.preset_key: one.intended.preset for one in ready if one.intended.preset is not None}
+    for key, raw in presets.items():
+        known = InputBucket(stack.s3, stack.input).head(key)
+        if not known or known.etag != _hash(raw):
+            stack.s3.put_object(Bucket=stack.input, Key=key, Body=raw, ContentType="application/json")
 
 
 def upload(stack: Stack, ready: Iterable[Ready], moved: Callable[[int], None], done: Callable[[Ready], None]) -> None:
@@ -142,3 +166,7 @@ def _put(stack: Stack, ready: Ready, source: str | None, moved: Callable[[int], 
             stack.s3.upload_file(str(one.clip), bucket, key, ExtraArgs=about, Config=_IN_ONE_PIECE, Callback=moved)
         elif one.frame:
             stack.s3.put_object(Bucket=bucket, Key=key, Body=one.frame.read_bytes())
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()

@@ -15,7 +15,7 @@ from retake.rules.states import ENDED, State
 
 from . import costs, jobs
 from .console import Screen, plain, usd
-from .dropping import Ready, look, upload
+from .dropping import Ready, look, presets_of, upload, upload_presets
 from .following import Followed, Following
 from .planning import Rejected, Wish, plan
 from .stack import Stack
@@ -35,7 +35,7 @@ class How:
 
 def run(stack: Stack, screen: Screen, paths: Sequence[Path], wish: Wish, how: How) -> int:
     """Drop what can be dropped; gives the exit code: 1 when a clip was refused here or there, or failed."""
-    intended, rejected = plan(paths, wish, stack.max_seconds)
+    intended, rejected = plan(paths, wish, stack.max_seconds, presets_of(stack))
     ready = look(stack, intended)
     if not screen.as_json:
         _tell_rejected(rejected, screen)
@@ -72,6 +72,7 @@ def _interrupted(screen: Screen, what: str) -> NoReturn:
 
 
 def _upload(stack: Stack, screen: Screen, ready: Sequence[Ready], dropped: list[Ready]) -> None:
+    upload_presets(stack, ready)
     new = [one for one in ready if one.puts]
     dropped += [one for one in ready if not one.puts]
     columns = (TextColumn("dropping"), BarColumn(), DownloadColumn(), TimeRemainingColumn())

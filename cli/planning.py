@@ -2,25 +2,25 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from retake.rules import clip, drop, frame, sidecar
+from retake.rules import clip, drop, frame, preset, sidecar
 from retake.rules.drop import Kind
+from retake.rules.form import Fields
 from retake.rules.refusal import Refusal
 from retake.rules.sidecar import Sidecar
 
-_NO_NOTE = Refusal("there is no note beside it", "say what it shall become: --prompt or --mode, or write {}")
+_NO_NOTE = Refusal("there is no note beside it", "say what it shall become: --prompt or --mode, or write {} in a sidecar or a preset")
 _MIB = 1 << 20
 _PART_SIZES = (5, 8, 10, 15, 16, 20, 25, 32, 50, 64, 100)  # MiB; what uploaders choose, the AWS CLI 8
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What the command line says about all clips; a sidecar beside a clip decides, this fills in what it leaves out.
+    """What the command line says about all clips; a sidecar beside a clip decides, this fills in what it leaves out, then the preset.
 
     `modes`, one job for each; `frame`, an image for all; `prefix`, the folder in the bucket; `rerun` holds for sidecars, too.
     """
@@ -34,13 +34,17 @@ class Wish:
 
 @dataclass(frozen=True)
 class Intended:
-    """One job that shall be: the clip, the key it shall have in the input bucket, its note, and its first frame."""
+    """One job that shall be: the clip, the key it shall have in the input bucket, its note, its first frame, and its folder's preset.
+
+    The note says all that the preset says: the job is the same, but starts at once.
+    """
 
     clip: Path
     key: str
     note: bytes
     sidecar: Sidecar
     frame: Path | None = None
+    preset: bytes | None = None
 
     @property
     def note_key(self) -> str:
@@ -50,20 +54,29 @@ class Intended:
     def frame_key(self) -> str:
         return drop.beside(self.key, self.sidecar.first_frame or "")
 
+    @property
+    def preset_key(self) -> str:
+        return preset.key_for(self.key)
+
 
 Rejected = list[tuple[Path, Refusal]]
+There = Callable[[str], Fields | Refusal | None]
 
 
-def plan(paths: Iterable[Path], wish: Wish, max_seconds: float) -> tuple[list[Intended], Rejected]:
+def plan(paths: Iterable[Path], wish: Wish, max_seconds: float, there: There = lambda key: None) -> tuple[list[Intended], Rejected]:
     """Plan the jobs of clips and of folders with clips; what the pipeline would refuse is told apart, with the reason.
+
+    `there(key)` tells what a preset in the bucket states. A folder takes its presets along, in place of those; a clip that is named
+    alone does not, but begins with what the preset beside it says.
 
     One mode leaves a clip its name. Several would overwrite each other there, so each has its own: `clip.mp4` becomes
     `clip.flex_1.mp4`, `clip.flex_3.mp4`.
     """
     planned: dict[str, Intended] = {}
     rejected: Rejected = []
-    for path, name in _files(paths):
-        for one in _jobs(path, "/".join(part for part in (wish.prefix.strip("/"), name) if part), wish, max_seconds):
+    for path, name, whole in _files(paths):
+        key = "/".join(part for part in (wish.prefix.strip("/"), name) if part)
+        for one in _jobs(path, key, wish, max_seconds, _default(path, key, whole, there)):
             if isinstance(one, Refusal):
                 rejected.append((path, one))
             elif (other := planned.setdefault(one.note_key, one)) is not one and other.clip.resolve() != path.resolve():
@@ -89,48 +102,77 @@ def is_content_of(known: str, path: Path) -> bool:
     return any(etag(path, size) == known for size in sizes)
 
 
-def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
-    """Give the clips, and the names they have under the prefix: a folder's clips keep its name."""
+def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, str, bool]]:
+    """Give the clips, the names they have under the prefix, and whether their folder is dropped whole: then they keep its name."""
     for path in paths:
         if not path.is_dir():
-            yield path, path.name
+            yield path, path.name, False
             continue
         for file in sorted(path.rglob("*")):
             inside = file.relative_to(path)
             hidden = any(part.startswith(".") for part in inside.parts)  # such as ._clip.mp4 of macOS, which is no clip
             if file.is_file() and not hidden and _is_film(file.name):
-                yield file, (Path(path.name) / inside).as_posix().removeprefix("../")
+                yield file, (Path(path.name) / inside).as_posix().removeprefix("../"), True
 
 
 def _is_film(name: str) -> bool:
     return drop.kind(name) is Kind.VIDEO or (drop.kind(name) is Kind.OTHER and drop.refuse_by_name(name).cure == drop.VIDEO_CURE)
 
 
-def _jobs(path: Path, key: str, wish: Wish, max_seconds: float) -> Iterator[Intended | Refusal]:
+@dataclass(frozen=True)
+class _Default:
+    """What fills in a clip's note last; `states` is `None` without a preset; `goes_along` is the file to be in the bucket before it."""
+
+    states: Fields | Refusal | None
+    goes_along: bytes | None = None
+
+
+def _default(path: Path, key: str, whole: bool, there: There) -> _Default:
+    file = path.parent / preset.NAME
+    raw = file.read_bytes() if file.is_file() else None
+    here = preset.parse(raw) if raw is not None else None
+    if isinstance(here, Refusal):
+        return _Default(Refusal(f"the preset {file} is refused: {here.reason}", here.cure, here.field))
+    if here is not None and whole:
+        return _Default(here, raw)
+    known = there(preset.key_for(key))
+    if isinstance(known, Refusal):
+        return _Default(Refusal(f"the preset {preset.key_for(key)} in the bucket is refused: {known.reason}", known.cure, known.field))
+    return _Default(known if here is None else (known or {}) | here)
+
+
+def _jobs(path: Path, key: str, wish: Wish, max_seconds: float, default: _Default) -> Iterator[Intended | Refusal]:
     if refusal := _check_clip(path, key, max_seconds):
         yield refusal
         return
-    beside = [path.with_suffix(suffix) for suffix in (".json", ".JSON")]
+    beside = [path.with_suffix(suffix) for suffix in (".json", ".JSON") if drop.kind(path.stem + suffix) is Kind.SIDECAR]
     raw = next((file.read_bytes() for file in beside if file.is_file()), None)
-    own = sidecar.parse(raw) if raw is not None else Sidecar()
-    if isinstance(own, Refusal):
-        yield own
+    fields = sidecar.FORM.read(raw) if raw is not None else {}
+    if isinstance(fields, Refusal):
+        yield fields
         return
-    if raw is None and not (wish.prompt or wish.modes or wish.frame):
+    states = default.states
+    if isinstance(states, Refusal):
+        yield states
+        return
+    if raw is None and states is None and not (wish.prompt or wish.modes or wish.frame):
         yield _NO_NOTE
         return
-    fields: dict[str, Any] = json.loads(raw.decode("utf-8-sig")) if raw is not None else {}
     modes = wish.modes if "mode" not in fields else ()
     for mode in modes or (None,):
-        note = _filled(fields, wish, mode)
+        note = preset.fill(_filled(fields, wish, mode), states or {}, path.name)
+        if isinstance(note, Refusal):
+            yield note
+            return
         text = raw if raw is not None and note == fields else json.dumps(note, ensure_ascii=False, indent=2).encode() + b"\n"
         named = f"{drop.stem(key)}.{mode}{key[len(drop.stem(key)) :]}" if len(modes) > 1 else key
-        yield _intended(path, named, text, None if "first_frame" in fields else wish.frame)
+        one = _intended(path, named, text, None if "first_frame" in fields else wish.frame)
+        yield replace(one, preset=default.goes_along) if isinstance(one, Intended) else one
 
 
-def _filled(fields: dict[str, Any], wish: Wish, mode: str | None) -> dict[str, Any]:
-    """Fill in what a sidecar leaves out."""
-    wished: dict[str, Any] = {"prompt": wish.prompt, "mode": mode}
+def _filled(fields: Fields, wish: Wish, mode: str | None) -> Fields:
+    """Fill in what a sidecar leaves out and the command line says."""
+    wished: Fields = {"prompt": wish.prompt, "mode": mode}
     if wish.frame and "first_frame_url" not in fields:
         wished["first_frame"] = _named_by_content(wish.frame)
     note = {name: value for name, value in wished.items() if value} | fields
@@ -163,6 +205,8 @@ def _check_clip(path: Path, key: str, max_seconds: float) -> Refusal | None:
         return drop.refuse_by_name(path.name) if drop.kind(key) is Kind.OTHER else Refusal("it is no clip", drop.VIDEO_CURE)
     if len(key.encode(errors="replace")) > drop.KEY_BYTES - 64 or not key.isprintable() or ".." in key.split("/"):
         return Refusal("its name cannot be a key in the bucket", "rename it, or choose another --prefix")
+    if drop.kind(f"{drop.stem(key)}.json") is not Kind.SIDECAR:
+        return Refusal(f"it can have no note of its own: {preset.NAME} is the preset of its folder", "rename the clip")
     with path.open("rb") as file:
 
         def read_at(offset: int, length: int) -> bytes:

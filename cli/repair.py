@@ -1,5 +1,6 @@
 """Sends things on their way again: files of jobs that ended without a result, and messages that nobody could take."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,9 +8,12 @@ from botocore.exceptions import ClientError
 
 from retake.adapters.jobs import Row
 from retake.adapters.storage import InputBucket, error_code
-from retake.rules import drop
+from retake.rules import drop, preset, sidecar
 from retake.rules.drop import Kind
+from retake.rules.form import MAX_BYTES
 from retake.rules.gate import PRICE
+from retake.rules.refusal import Refusal
+from retake.rules.sidecar import Sidecar
 from retake.rules.states import RETRIED_BY_A_NEWER_DROP, State
 
 from .doctor import waiting
@@ -41,7 +45,10 @@ def may_be_retried(row: Row) -> bool:
 
 
 def retry(stack: Stack, row: Row) -> Retried:
-    """Drop the note of a failed or refused job again, as it is in the bucket: a newer object, so the job starts again."""
+    """Drop the note of a failed or refused job again: a newer object, so the job starts again.
+
+    It goes as it is in the bucket, unless the folder's preset would make another job of it by now; then it says all itself.
+    """
     key, state = row["key"], State(row["state"])
     if state not in RETRIED_BY_A_NEWER_DROP:
         return Retried(key, _INSTEAD.get(state, f"it is under way ({state})"))
@@ -52,11 +59,30 @@ def retry(stack: Stack, row: Row) -> Retried:
     bucket = InputBucket(stack.s3, row["bucket"])
     notes = [name for name in bucket.siblings(key) if drop.kind(name) is Kind.SIDECAR]
     note, clip = bucket.head(max(notes)) if notes else None, bucket.head(key)
-    if not note or not clip:
-        return Retried(key, f"its {'clip' if note else 'note'} is no longer in the bucket; drop it again")
-    body = bucket.read(note, 0, note.size)
-    stack.s3.put_object(Bucket=row["bucket"], Key=note.key, Body=body, ContentType="application/json")
+    note_key = note.key if note else drop.stem(key) + ".json"
+    if drop.kind(note_key) is not Kind.SIDECAR:
+        return Retried(key, "it can have no note of its own; drop the clip again")
+    found = bucket.open(preset.key_for(key), MAX_BYTES + 1)
+    if not clip or not (note or found or "mode" in row):
+        return Retried(key, f"its {'note' if clip else 'clip'} is no longer in the bucket; drop it again")
+    states = preset.parse(found[1]) if found else {}
+    if isinstance(states, Refusal):
+        return Retried(key, f"it would wait until {preset.key_for(key)} is corrected: {states.reason}")
+    body = bucket.read(note, 0, note.size) if note else b"{}"
+    if "mode" in row:  # it was taken with a note that could be read
+        wanted = sidecar.note(row)
+        full = json.dumps({"prompt": ""} | json.loads(wanted.canonical()), ensure_ascii=False, indent=2).encode() + b"\n"
+        again = [raw for raw in (body, full) if _makes(raw, states, key) == wanted]
+        if not again:
+            return Retried(key, f"{preset.key_for(key)} names a first frame since; drop the clip again to have a take with that")
+        body = again[0]
+    stack.s3.put_object(Bucket=row["bucket"], Key=note_key, Body=body, ContentType="application/json")
     return Retried(key)
+
+
+def _makes(raw: bytes, states: dict[str, Any], key: str) -> Sidecar | Refusal:
+    own = sidecar.FORM.read(raw)
+    return own if isinstance(own, Refusal) else preset.merge(own, states, key)
 
 
 def redrive(stack: Stack) -> int:

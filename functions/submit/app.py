@@ -28,7 +28,7 @@ def take(record: dict[str, Any]) -> bool:
     """Take one message: an object was dropped, or a held job may go on; tells whether it is done with."""
     try:
         message = json.loads(record["body"])
-        ready = [message["job_id"]] if "job_id" in message else intake.take(message["detail"]["object"]["key"])
+        ready = [message["job_id"]] if "job_id" in message else intake.take(message["detail"]["object"]["key"], message.get("page"))
         for job_id in ready:
             submission.submit(job_id)
     except Exception:  # noqa: BLE001 - whatever it is, the message comes back, and no other with it

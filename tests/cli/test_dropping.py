@@ -1,5 +1,6 @@
 """Nothing is uploaded twice, nothing half-new is paid, and the id that is told here is the one the pipeline gives."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from tests.unit.conftest import World
 
 
 def drop(stack: Stack, clip: Path, **wish: Any) -> list[Ready]:
-    ready = dropping.look(stack, plan([clip], Wish(**wish), 30)[0])
+    ready = dropping.look(stack, plan([clip], Wish(**wish), 30, dropping.presets_of(stack))[0])
+    dropping.upload_presets(stack, ready)
     upload(stack, [one for one in ready if one.puts], lambda count: None, lambda one: None)
     return ready
 
@@ -116,6 +118,68 @@ def test_an_upload_that_is_interrupted_leaves_no_half_clip(world: World, stack: 
     there = world.input.head("film.mp4")
     assert there is None or there.etag == etag(film)
     assert drop(stack, film, prompt="ink")[0].intended.key == "film.mp4"
+
+
+@pytest.fixture
+def shoot(tmp_path: Path, film: Path) -> Path:
+    (tmp_path / "shoot").mkdir()
+    film.rename(tmp_path / "shoot/film.mp4")
+    (tmp_path / "shoot/_retake.json").write_text('{"prompt": "ink", "mode": "flex_1"}')
+    return tmp_path / "shoot"
+
+
+def test_a_folder_takes_its_preset_along_and_its_job_is_the_one_that_the_pipeline_makes(world: World, stack: Stack, shoot: Path) -> None:
+    (ready,) = drop(stack, shoot)
+    assert take(world, "shoot/_retake.json", "shoot/film.json") == [ready.job]
+    assert world.job(ready.job)["mode"] == "flex_1"
+    before = world.input.head("shoot/_retake.json")
+    assert [(one.job, one.puts) for one in drop(stack, shoot)] == [(ready.job, ())]
+    assert world.input.head("shoot/_retake.json") == before, "it is put only when it has changed"
+    (shoot / "_retake.json").write_text('{"prompt": "oil"}')
+    (other,) = drop(stack, shoot)
+    assert take(world, "shoot/film.json") == [other.job]
+    assert world.input.head("shoot/_retake.json") != before
+
+
+def test_a_clip_dropped_alone_has_the_job_that_the_preset_in_the_bucket_makes(world: World, stack: Stack, film: Path) -> None:
+    world.drop("_retake.json", b'{"prompt": "there", "mode": "flex_3"}')
+    (ready,) = drop(stack, film, modes=("adhere_2",))
+    assert take(world, "film.json") == [ready.job]
+    assert (world.job(ready.job)["prompt"], world.job(ready.job)["mode"]) == ("there", "adhere_2")
+
+
+def test_retry_of_a_job_that_a_preset_made_says_its_note(world: World, stack: Stack, film: Path) -> None:
+    job = _of_a_preset(world, film, b'{"prompt": "ink", "mode": "flex_1"}')
+    world.drop("a/_retake.json", b'{"prompt": "other"}')
+    assert not retry(stack, world.job(job)).refused
+    assert take(world, "a/film.json", "a/film.mp4") == [job, job]
+    _fail(world, job)
+    world.drop("a/_retake.json", b"{")
+    assert "until a/_retake.json is corrected" in retry(stack, world.job(job)).refused
+    world.drop("a/_retake.json", b'{"first_frame": "look.png"}')
+    assert "names a first frame since" in retry(stack, world.job(job)).refused
+    world.s3.delete_object(Bucket="input", Key="a/_retake.json")
+    assert not retry(stack, world.job(job)).refused
+    assert take(world, "a/film.json") == [job]
+
+
+def test_retry_under_the_same_preset_says_nothing_more(world: World, stack: Stack, film: Path) -> None:
+    job = _of_a_preset(world, film, b"{}")
+    assert not retry(stack, world.job(job)).refused
+    assert world.s3.get_object(Bucket="input", Key="a/film.json")["Body"].read() == b"{}"
+    assert take(world, "a/film.json") == [job]
+
+
+def _of_a_preset(world: World, film: Path, preset: bytes) -> str:
+    """Make a job of a clip without a sidecar, and let it fail."""
+    world.clock.now = time.time()
+    world.drop("a/_retake.json", preset)
+    world.drop("a/film.mp4", film.read_bytes())
+    assert take(world, "a/film.mp4") == []
+    world.clock.now += 100
+    [job] = take(world, "a/film.mp4")
+    _fail(world, job)
+    return job
 
 
 def _fail(world: World, job: str) -> None:

@@ -97,3 +97,58 @@ def test_a_clip_that_another_tool_uploaded_in_parts_is_known(tmp_path: Path) -> 
     assert is_content_of(etag(film, 8 << 20), film)
     assert is_content_of(etag(film), film)
     assert not is_content_of(etag(film, 8 << 20).replace("-3", "-2"), film)
+
+
+def test_a_preset_fills_in_what_sidecars_and_options_leave_out(folder: Path, look: Path) -> None:
+    (folder / "_retake.json").write_text('{"prompt": "all", "mode": "flex_1", "first_frame": "{name}.png", "$schema": "x"}')
+    (folder / "a.json").write_text('{"mode": "flex_2"}')
+    shutil.copy(look, folder / "a.png")
+    (planned,), rejected = plan([folder], Wish(), 30)
+    assert (planned.key, planned.note_key, planned.preset_key) == ("shoot/a.mp4", "shoot/a.json", "shoot/_retake.json")
+    assert planned.preset == (folder / "_retake.json").read_bytes()
+    assert json.loads(planned.note) == {"prompt": "all", "mode": "flex_2", "first_frame": "a.png"}
+    assert planned.frame == folder / "a.png"
+    assert refusals(rejected) == [("b.MP4", "there is no note beside it")], "a preset is for its very folder"
+    optioned = plan([folder / "a.mp4"], Wish(prompt="option", modes=("adhere_3",)), 30)[0][0]
+    assert json.loads(optioned.note) == {"prompt": "option", "mode": "flex_2", "first_frame": "a.png"}
+    assert optioned.preset is None, "a clip that is named alone takes no preset along"
+
+
+def test_a_sidecar_that_says_all_goes_as_it_is_beside_a_preset(folder: Path) -> None:
+    (folder / "_retake.json").write_text('{"prompt": "all"}')
+    text = '{ "prompt":"" }'
+    (folder / "a.json").write_text(text)
+    assert plan([folder], Wish(), 30)[0][0].note == text.encode()
+
+
+def test_an_empty_preset_is_word_enough(folder: Path) -> None:
+    (folder / "_retake.json").write_text("{}")
+    assert [one.note for one in plan([folder / "a.mp4"], Wish(), 30)[0]] == [b"{}\n"]
+
+
+def test_a_preset_that_the_pipeline_would_refuse_is_refused_here(folder: Path) -> None:
+    (folder / "_retake.json").write_text('{"rerun": 2}')
+    planned, rejected = plan([folder], Wish(prompt="ink"), 30)
+    assert [one.key for one in planned] == ["shoot/day 2/b.MP4"]
+    assert 'the field "rerun" is unknown' in refusals(rejected)[0][1]
+
+
+def test_what_is_in_the_bucket_fills_in_unless_a_folder_brings_its_own(folder: Path) -> None:
+    def there(key: str) -> dict[str, str] | Refusal | None:
+        return {"shoot/_retake.json": {"prompt": "there", "mode": "flex_1"}, "_retake.json": {"prompt": "root", "mode": "flex_3"}}.get(key)
+
+    assert [one.sidecar.prompt for one in plan([folder], Wish(), 30, there)[0]] == ["there"]
+    (folder / "_retake.json").write_text('{"prompt": "here"}')
+    assert [(one.sidecar.prompt, one.sidecar.mode) for one in plan([folder], Wish(), 30, there)[0]] == [("here", "adhere_1")]
+    alone = plan([folder / "a.mp4"], Wish(), 30, there)[0]
+    assert [(one.sidecar.prompt, one.sidecar.mode) for one in alone] == [("here", "flex_3")]
+    broken = plan([folder / "a.mp4"], Wish(prompt="ink"), 30, lambda key: Refusal("no", "mend it"))
+    assert refusals(broken[1]) == [("a.mp4", "the preset _retake.json in the bucket is refused: no")]
+
+
+def test_a_clip_whose_note_would_be_a_preset_is_refused(folder: Path, clip: Path) -> None:
+    shutil.copy(clip, folder / "_retake.mp4")
+    (folder / "_retake.json").write_text('{"prompt": "all"}')
+    planned, rejected = plan([folder], Wish(), 30)
+    assert [one.key for one in planned] == ["shoot/a.mp4"]
+    assert [name for name, _ in refusals(rejected)] == ["_retake.mp4", "b.MP4"]

@@ -172,3 +172,36 @@ def test_a_first_frame_that_comes_last_and_one_that_changes(pipeline: Stack, cli
     pipeline.drop("frame/look.png", look.read_bytes() + b"\0")
     pipeline.eventually(lambda: (pipeline.answer("frame/clip.mp4") or first)["job"] != first["job"], "another job for another frame")
     pipeline.until("frame/clip.mp4", "DELIVERED")
+
+
+def test_a_preset_is_note_enough_for_its_folder(pipeline: Stack, clip: Path, look: Path) -> None:
+    pipeline.drop("preset/_retake.json", {"promt": "ink"})
+    assert "did you mean prompt" in pipeline.until("preset/_retake.json", "REFUSED")["do_now"]
+    pipeline.drop("preset/one.mp4", clip)
+    held_back = pipeline.until("preset/one.mp4", "WAITING")
+    assert "preset/_retake.json is corrected" in held_back["message"]
+    pipeline.drop("preset/_retake.json", {"prompt": "ink", "mode": "flex_1", "first_frame": "{name}.png"})
+    pipeline.drop("preset/two.mp4", clip)
+    pipeline.drop("preset/one.png", look)
+    pipeline.drop("preset/two.png", look)
+    pipeline.drop("preset/three.json", {"prompt": "oil", "first_frame": "one.png"})
+    pipeline.drop("preset/three.mp4", clip)
+    told = pipeline.eventually(lambda: "starts with" in (pipeline.answer("preset/one.mp4") or held_back)["message"], "a word on the start")
+    assert told
+    notes = {}
+    for name in ("one", "two", "three"):
+        done = pipeline.until(f"preset/{name}.mp4", "DELIVERED")
+        notes[name] = (done["prompt"], done["mode"], done["first_frame"])
+        assert pipeline.read(f"preset/{name}.mp4") == pipeline.rendered(done["request_id"])
+    assert notes == {
+        "one": ("ink", "flex_1", "one.png"),
+        "two": ("ink", "flex_1", "two.png"),
+        "three": ("oil", "flex_1", "one.png"),
+    }
+    assert pipeline.answer("preset/_retake.json") is None
+    pipeline.drop("preset/_retake.json", {"prompt": "another"})
+    for name in ("one.mp4", "two.mp4", "one.png", "_retake.json"):
+        event = {"detail": {"bucket": {"name": pipeline.input}, "object": {"key": f"preset/{name}"}}}
+        pipeline.sqs.send_message(QueueUrl=pipeline.cloud.outputs["DropQueueUrl"], MessageBody=json.dumps(event))
+    pipeline.quiet()
+    assert len(pipeline.submitted("preset/")) == 3

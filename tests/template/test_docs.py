@@ -7,8 +7,8 @@ from typing import Any
 import typer
 
 from cli.app import app
+from retake.rules import preset, sidecar
 from retake.rules.gate import PRICE, Limits
-from retake.rules.sidecar import SCHEMA
 from retake.rules.states import Held, State
 from tests.template.test_template import TEMPLATE
 
@@ -20,7 +20,7 @@ EVERYWHERE = {"--stack", "--profile", "--region", "--json"}
 
 def test_the_sidecar_page_tells_the_schema() -> None:
     page = (ROOT / "docs/sidecar.md").read_text()
-    for name, field in SCHEMA["properties"].items():
+    for name, field in [*sidecar.SCHEMA["properties"].items(), *preset.SCHEMA["properties"].items()]:
         assert f"| `{name}` | {field.get('type', 'one of the nine')} | {field['description']} |" in page
 
 

@@ -126,10 +126,17 @@ class QueueStandIn:
     """Keeps what is sent to the drop queue."""
 
     keys: list[str] = field(default_factory=list)
+    later: list[tuple[str, int]] = field(default_factory=list)
+    pages: list[tuple[str, str]] = field(default_factory=list)
     jobs: list[str] = field(default_factory=list)
 
-    def look_at(self, bucket: str, key: str) -> None:
-        self.keys.append(key)
+    def look_at(self, bucket: str, *keys: str, delay: int = 0, page: str | None = None) -> None:
+        if delay:
+            self.later += [(key, delay) for key in keys]
+        elif page:
+            self.pages += [(key, page) for key in keys]
+        else:
+            self.keys += keys
 
     def go_on(self, job_id: str) -> None:
         self.jobs.append(job_id)

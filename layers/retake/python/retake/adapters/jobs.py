@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 from ..rules.drop import Drop
 from ..rules.gate import Gate, Hold, Shut
 from ..rules.planner import WINDOW
+from ..rules.sidecar import Sidecar
 from ..rules.states import Held, State, before
 
 QUEUE_INDEX = "queue"
@@ -78,13 +79,16 @@ class JobsTable:
         """Set fields of a job that nobody has touched since `job` was read; its state stays. `None` when somebody has."""
         return self._update(job, fields)
 
-    def waiting(self, bucket: str, key: str, waits: str, due: float) -> Row:
-        """Record that a dropped file is not part of a job yet, and from when it is to be looked at again; gives its place's row."""
+    def waiting(self, bucket: str, key: str, waits: str, due: float, firm: bool = False) -> Row:
+        """Record that a dropped file is not part of a job yet, and from when it is to be looked at again; gives its place's row.
+
+        `firm` tells whether `due` holds even if another time is recorded.
+        """
         given = {"bucket": bucket, "key": key, "waits": waits, "since": self._now(), "queue": DUE, "at": int(due)}
+        looks = "#q = :queue, #at = :at" if firm else "#q = if_not_exists(#q, :queue), #at = if_not_exists(#at, :at)"
         after = self._table.update_item(
             Key={"pk": f"place#{bucket}/{key}", "sk": "place"},
-            UpdateExpression="SET #b = :bucket, #k = :key, waits = :waits, since = if_not_exists(since, :since),"
-            " #q = if_not_exists(#q, :queue), #at = if_not_exists(#at, :at)",
+            UpdateExpression=f"SET #b = :bucket, #k = :key, waits = :waits, since = if_not_exists(since, :since), {looks}",
             ExpressionAttributeNames={"#b": "bucket", "#k": "key", "#q": "queue", "#at": "at"},
             ExpressionAttributeValues={f":{name}": value for name, value in given.items()},
             ReturnValues="ALL_NEW",
@@ -93,7 +97,7 @@ class JobsTable:
 
     def told(self, place: Row) -> None:
         """Take a waiting file off the list of things to look at: its answer is written."""
-        self._change_place(place["bucket"], place["key"], "REMOVE #q, #t SET told = :yes", "attribute_exists(waits)", {":yes": True})
+        self._change_place(place["bucket"], place["key"], "REMOVE #q, #t", "attribute_exists(waits)")
 
     def look_later(self, place: Row, due: float) -> None:
         """Put off the next look at a waiting file."""
@@ -103,13 +107,21 @@ class JobsTable:
         """Forget that a sidecar or first frame was alone."""
         self._table.delete_item(Key={"pk": f"place#{bucket}/{key}", "sk": "place"})
 
-    def take_place(self, dropped: Drop, job_id: str, accepted: bool) -> bool:
-        """Make a job the newest of its key; `accepted` when it may bring a video. False when a newer drop has the place already."""
+    def take_place(self, dropped: Drop, job_id: str, accepted: bool, note: Sidecar | None = None) -> Row | None:
+        """Make a job the newest of its key, and keep the note that these very files are taken with, for whoever looks at them later.
+
+        Parameters: `accepted`, whether it may bring a video; `note`, `None` when there is none that can be read.
+        Returns the place's row as it was before; `None` when a newer drop has the place, or these files have been taken with another note.
+        """
         bucket, key, dropped_at = dropped.bucket, dropped.video.key, dropped.dropped_at
         sets = "SET newest = :job, dropped_at = :at, #b = :bucket, #k = :key" + (", accepted = :job" if accepted else "")
         values = {":job": job_id, ":at": dropped_at.isoformat(timespec="milliseconds"), ":bucket": bucket, ":key": key}
-        unless_newer = "attribute_not_exists(dropped_at) OR dropped_at <= :at"
-        return self._change_place(bucket, key, f"{sets} REMOVE waits, since, told, #q, #t", unless_newer, values)
+        condition = "(attribute_not_exists(dropped_at) OR dropped_at <= :at)"
+        if note:
+            sets += ", own = :own, note = :note"
+            values |= {":own": dropped.own, ":note": note.canonical()}
+            condition += " AND (attribute_not_exists(own) OR own <> :own OR note = :note)"
+        return self._change_place(bucket, key, f"{sets} REMOVE waits, since, #q, #t", condition, values, "ALL_OLD")
 
     def own_request(self, request_id: str, mark: str) -> bool:
         """Make one of Segmind's requests belong to one submit, for ever; false when it belongs to another."""
@@ -202,20 +214,23 @@ class JobsTable:
                 _lost_race(error)
         return Shut(Held.RATE, "too many others are at the gate", 2)
 
-    def _change_place(self, bucket: str, key: str, update: str, condition: str, values: Row) -> bool:
+    def _change_place(
+        self, bucket: str, key: str, update: str, condition: str, values: Row | None = None, gives: str = "NONE"
+    ) -> Row | None:
         names = {"#b": "bucket", "#k": "key", "#q": "queue", "#t": "at"}
         try:
-            self._table.update_item(
+            changed = self._table.update_item(
                 Key={"pk": f"place#{bucket}/{key}", "sk": "place"},
                 UpdateExpression=update,
                 ConditionExpression=condition,
                 ExpressionAttributeNames={name: word for name, word in names.items() if name in update + condition},
-                ExpressionAttributeValues=values,
+                **_given(ExpressionAttributeValues=values),
+                ReturnValues=gives,
             )
         except ClientError as error:
             _lost_race(error)
-            return False
-        return True
+            return None
+        return _row(changed.get("Attributes", {}))
 
     def _queued(self, condition: str, values: Mapping[str, Any], most: int) -> list[Row]:
         names = {"#q": "queue"} | ({"#at": "at"} if "#at" in condition else {})

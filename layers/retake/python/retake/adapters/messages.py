@@ -15,16 +15,21 @@ class DropQueue:
     def __init__(self, sqs: Any, url: str) -> None:
         self._sqs, self._url = sqs, url
 
-    def look_at(self, bucket: str, key: str) -> None:
-        """Have a place in the input bucket looked at, as if its object had been dropped again."""
-        self._send({"detail": {"bucket": {"name": bucket}, "object": {"key": key}}})
+    def look_at(self, bucket: str, *keys: str, delay: int = 0, page: str | None = None) -> None:
+        """Have places in the input bucket looked at, as if their objects had been dropped again.
+
+        Parameters: `delay`, in how many seconds; `page`, where to go on among the clips that a preset or a first frame wakes.
+        """
+        more = {"page": page} if page else {}
+        for key in keys:
+            self._send({"detail": {"bucket": {"name": bucket}, "object": {"key": key}}} | more, delay)
 
     def go_on(self, job_id: str) -> None:
         """Have a job that is fit to go submitted, if the gate lets it."""
         self._send({"job_id": job_id})
 
-    def _send(self, message: Mapping[str, Any]) -> None:
-        self._sqs.send_message(QueueUrl=self._url, MessageBody=json.dumps(message))
+    def _send(self, message: Mapping[str, Any], delay: int = 0) -> None:
+        self._sqs.send_message(QueueUrl=self._url, MessageBody=json.dumps(message), DelaySeconds=delay)
 
 
 class Runs:

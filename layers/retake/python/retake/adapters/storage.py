@@ -9,7 +9,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from ..rules.drop import File, Kind, kind, needs_copy, staged_key, stem
+from ..rules.drop import KEY_BYTES, File, Kind, beside, kind, needs_copy, staged_key, stem
 
 LINK_SECONDS = 3600  # the most that a role assumed from another role can give
 _BLOCK = 65536
@@ -43,8 +43,20 @@ class InputBucket:
             if error_code(error) in ("404", "NoSuchKey", "NotFound"):
                 return None
             raise
-        version = found.get("VersionId")
-        return File(key, found["ETag"].strip('"'), found["ContentLength"], found["LastModified"], None if version == "null" else version)
+        return _file(key, found)
+
+    def open(self, key: str, most: int) -> tuple[File, bytes] | None:
+        """Look at the newest version of an object, and at its first `most` bytes; `None` when there is none, or cannot be."""
+        if len(key.encode()) > KEY_BYTES:
+            return None
+        try:
+            found = self._s3.get_object(Bucket=self.name, Key=key)
+        except ClientError as error:
+            if error_code(error) == "NoSuchKey":
+                return None
+            raise
+        with found["Body"] as body:
+            return _file(key, found), body.read(most)
 
     def find(self, key: str) -> File | None:
         """Look for the object an event names: under the key as it stands, then under its URL-decoded form."""
@@ -55,6 +67,13 @@ class InputBucket:
         pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=stem(key) + ".")
         found = (item["Key"] for page in pages for item in page.get("Contents", ()))
         return [other for other in found if stem(other) == stem(key) and kind(other) in (Kind.VIDEO, Kind.SIDECAR)]
+
+    def clips_beside(self, key: str, page: str | None, most: int) -> tuple[list[str], str | None]:
+        """List the clips in the folder of `key`, looking at `most` objects from a `page` on; gives the next page, if there is one."""
+        asked = {"Bucket": self.name, "Prefix": beside(key, ""), "Delimiter": "/", "MaxKeys": most}
+        found = self._s3.list_objects_v2(**asked, **({"ContinuationToken": page} if page else {}))
+        clips = [item["Key"] for item in found.get("Contents", ()) if kind(item["Key"]) is Kind.VIDEO]
+        return clips, found.get("NextContinuationToken")
 
     def read(self, file: File, first: int, length: int) -> bytes:
         """Read `length` bytes from the offset `first` of this very content; fewer at its end. Raises when it was overwritten meanwhile."""
@@ -202,6 +221,11 @@ class OutputBucket:
         """Remove an object if it is there; what is not there is left alone, so no delete markers pile up."""
         if self.etag(key):
             self._s3.delete_object(Bucket=self.name, Key=key)
+
+
+def _file(key: str, found: Mapping[str, Any]) -> File:
+    version = found.get("VersionId")
+    return File(key, found["ETag"].strip('"'), found["ContentLength"], found["LastModified"], None if version == "null" else version)
 
 
 def _read_full(body: Body, size: int) -> bytes:

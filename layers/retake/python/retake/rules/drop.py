@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 from typing import Any
@@ -22,6 +22,7 @@ class Kind(Enum):
 
     VIDEO = "video"
     SIDECAR = "sidecar"
+    PRESET = "preset"
     IMAGE = "image"
     IGNORED = "ignored"
     OTHER = "other"
@@ -70,6 +71,11 @@ class Drop:
         """Tell this drop from a later one of the same content."""
         return " ".join(f"{file.version or file.modified.isoformat()}" for file in self.files)
 
+    @property
+    def own(self) -> str:
+        """Tell this clip with its sidecar, or without one, from later ones: once they are taken with a note, they keep it."""
+        return replace(self, frame=None).versions
+
 
 def kind(key: str) -> Kind:
     """Tell what a key is by its name alone; upper and lower case are the same."""
@@ -78,6 +84,8 @@ def kind(key: str) -> Kind:
         return Kind.IGNORED
     if name.endswith(".mp4"):
         return Kind.VIDEO
+    if name == "_retake.json":
+        return Kind.PRESET
     if name.endswith(".json"):
         return Kind.SIDECAR
     return Kind.IMAGE if name.endswith(IMAGE_SUFFIXES) else Kind.OTHER
@@ -145,12 +153,12 @@ def refuse_by_name(key: str) -> Refusal:
 def missing(file_kind: Kind, key: str, frame_key: str | None = None) -> str:
     """Say in plain words what a waiting file waits for."""
     if frame_key:
-        return f"waits for its first frame {frame_key}; drop that image, or correct first_frame in the sidecar"
+        return f"waits for its first frame {frame_key}; drop that image, or correct first_frame where it is named"
     if file_kind is Kind.VIDEO:
         return f"waits for its sidecar {stem(key)}.json; drop it beside the clip"
     if file_kind is Kind.SIDECAR:
         return f"waits for its clip {stem(key)}.mp4; drop it beside the sidecar"
-    return "waits for a sidecar that names it in first_frame; drop clip.json with that field, and its clip.mp4"
+    return "waits for a sidecar or preset that names it in first_frame; drop clip.json with that field, and its clip.mp4"
 
 
 def _fit(head: str, tail: str) -> str:
