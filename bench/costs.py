@@ -22,10 +22,10 @@ CALLS = {
     "PutItem": 11,
     "UpdateItem": 6,
     "Query": 2,
-    "HeadObject": 15,
+    "HeadObject": 13,
     "GetObject": 3,
     "PutObject": 6,
-    "ListObjectsV2": 4,
+    "ListObjectsV2": 2,
 }
 TURNS = 4.9  # of the wait-loop, for the usual renders (bench/waiting.py); three transitions each, and three for Deliver, Choice, Settle
 MEMORY_GB = 0.5

@@ -70,23 +70,22 @@ class Intake:
             self._jobs.paired(self._bucket.name, key)
 
     def _sidecar(self, file: File) -> list[str]:
-        if videos := self._videos_of(file):
-            deciding = self._sidecar_of(videos[0].key)
-            if deciding and deciding.key != file.key:
-                spelled = Refusal(f"{deciding.key} is there as well, and decides", "keep one of the two")
+        keys = self._bucket.siblings(file.key)
+        if videos := self._videos(keys):
+            if (deciding := _sidecar_among(keys) or file.key) != file.key:
+                spelled = Refusal(f"{deciding} is there as well, and decides", "keep one of the two")
                 self._refuse(Drop(self._bucket.name, file), None, spelled)
                 return []
-            return [job for video in videos for job in self._video(video)]
+            return [job for video in videos for job in self._video(video, file)]
         note = sidecar.parse(self._bucket.read(file, 0, MAX_BYTES + 1))
         if isinstance(note, Refusal):
             self._refuse(Drop(self._bucket.name, file), None, note)
             return []
         self._wait(file, drop.missing(Kind.SIDECAR, file.key), at_once=False)
-        return [job for video in self._videos_of(file) for job in self._video(video)]
+        return [job for video in self._videos(self._bucket.siblings(file.key)) for job in self._video(video)]
 
-    def _videos_of(self, file: File) -> list[File]:
-        keys = [key for key in self._bucket.siblings(file.key) if drop.kind(key) is Kind.VIDEO]
-        return [video for key in keys if (video := self._bucket.head(key))]
+    def _videos(self, keys: list[str]) -> list[File]:
+        return [video for key in keys if drop.kind(key) is Kind.VIDEO and (video := self._bucket.head(key))]
 
     def _preset(self, file: File, page: str | None) -> None:
         """Wake the clips of the folder that wait; those that have a job are left alone, so a preset alone pays for nothing."""
@@ -120,9 +119,9 @@ class Intake:
         note = video and self._note(Drop(self._bucket.name, video, self._sidecar_of(video_key)), self._place(video))
         return isinstance(note, Sidecar) and drop.beside(video_key, note.first_frame or "") == frame_key
 
-    def _video(self, file: File) -> list[str]:
+    def _video(self, file: File, note_file: File | None = None) -> list[str]:
         place = self._place(file)
-        dropped = Drop(self._bucket.name, file, self._sidecar_of(file.key))
+        dropped = Drop(self._bucket.name, file, note_file or self._sidecar_of(file.key))
         if dropped.sidecar:
             self._join(dropped.sidecar)
         note = self._note(dropped, place)
@@ -181,8 +180,8 @@ class Intake:
         return self._jobs.place(self._bucket.name, file.key)
 
     def _sidecar_of(self, video_key: str) -> File | None:
-        keys = [key for key in self._bucket.siblings(video_key) if drop.kind(key) is Kind.SIDECAR]
-        return self._bucket.head(max(keys)) if keys else None
+        key = _sidecar_among(self._bucket.siblings(video_key))
+        return self._bucket.head(key) if key else None
 
     def _claim(self, dropped: Drop, note: Sidecar, place: Row) -> list[str]:
         job_id = drop.job_id(dropped, note)
@@ -271,3 +270,8 @@ class Intake:
 
 def _starts_again(job: Row, dropped: Drop) -> bool:
     return State(job["state"]) in RETRIED_BY_A_NEWER_DROP and job["versions"] != dropped.versions
+
+
+def _sidecar_among(keys: list[str]) -> str | None:
+    """Of several spellings (`.json`, `.JSON`) one decides."""
+    return max((key for key in keys if drop.kind(key) is Kind.SIDECAR), default=None)
