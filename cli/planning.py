@@ -76,7 +76,7 @@ def plan(paths: Iterable[Path], wish: Wish, max_seconds: float, there: There = l
     rejected: Rejected = []
     for path, name, whole in _files(paths):
         key = "/".join(part for part in (wish.prefix.strip("/"), name) if part)
-        for one in _jobs(path, key, wish, max_seconds, _default(path, key, whole, there)):
+        for one in _jobs(path, key, wish, max_seconds, there, whole):
             if isinstance(one, Refusal):
                 rejected.append((path, one))
             elif (other := planned.setdefault(one.note_key, one)) is not one and other.clip.resolve() != path.resolve():
@@ -127,7 +127,7 @@ class _Default:
     goes_along: bytes | None = None
 
 
-def _default(path: Path, key: str, whole: bool, there: There) -> _Default:
+def _default(path: Path, key: str, there: There, whole: bool) -> _Default:
     file = path.parent / preset.NAME
     raw = file.read_bytes() if file.is_file() else None
     here = preset.parse(raw) if raw is not None else None
@@ -141,7 +141,7 @@ def _default(path: Path, key: str, whole: bool, there: There) -> _Default:
     return _Default(known if here is None else (known or {}) | here)
 
 
-def _jobs(path: Path, key: str, wish: Wish, max_seconds: float, default: _Default) -> Iterator[Intended | Refusal]:
+def _jobs(path: Path, key: str, wish: Wish, max_seconds: float, there: There, whole: bool) -> Iterator[Intended | Refusal]:
     if refusal := _check_clip(path, key, max_seconds):
         yield refusal
         return
@@ -151,6 +151,7 @@ def _jobs(path: Path, key: str, wish: Wish, max_seconds: float, default: _Defaul
     if isinstance(fields, Refusal):
         yield fields
         return
+    default = _default(path, key, there, whole)
     states = default.states
     if isinstance(states, Refusal):
         yield states
