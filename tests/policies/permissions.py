@@ -151,6 +151,11 @@ PROVEN: dict[Name, Scenario] = {
             scenarios.a_stopped_run_is_taken_up_again,
             {"states:StartExecution": ["WaitLoop"], "states:DescribeExecution": ["execution:WaitLoop:*"]},
         ),
+        (
+            "SweepRole",
+            scenarios.a_result_is_mailed,
+            {"sqs:ReceiveMessage": ["NoticeQueue"], "sqs:DeleteMessage": ["NoticeQueue"], "sns:Publish": ["Notices"]},
+        ),
         ("SweepRole", scenarios.a_held_job_goes_on, {"sqs:SendMessage": ["DropQueue"]}),
         (
             "SweepRole",

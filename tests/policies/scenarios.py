@@ -298,6 +298,19 @@ def a_held_job_goes_on(scene: Scene) -> Iterator[None]:
     scene.settled()
 
 
+def a_result_is_mailed(scene: Scene) -> Iterator[None]:
+    scene.drop_pair(scene.key, scene.clip)
+    scene.settled()
+    scene.eventually(lambda: scene.waiting("NoticeQueueUrl"), "its event in the queue")
+    yield
+
+    def mailed() -> bool:
+        scene.mail()
+        return scene.waiting("NoticeQueueUrl") == 0
+
+    scene.eventually(mailed, "an empty notice queue")
+
+
 def a_lost_answer_is_found(scene: Scene) -> Iterator[None]:
     scene.rule(endpoint="submit", match=scene.key, times=1, fault="reset", processed=True)
     scene.drop_pair(scene.key, scene.clip)
