@@ -12,7 +12,7 @@ S3_WRITE, S3_READ = 5e-6, 0.4e-6  # PUT, COPY and LIST; GET and HEAD
 S3_GB_MONTH = 0.023
 SQS_REQUEST = 0.40e-6
 EVENT = 1e-6
-NOTICE = 20e-6  # an e-mail by SNS
+MAIL = 20e-6  # by SNS
 SECRET_MONTH, SECRET_CALL = 0.40, 5e-6
 LOG_GB, TRACE, METRIC_MONTH, ALARM_MONTH, DASHBOARD_MONTH = 0.50, 5e-6, 0.30, 0.10, 3.00
 
@@ -41,7 +41,8 @@ TRACES = 3  # the two drops' and the wait-loop's
 STORED_GB = 0.02  # a clip and its retake, for a month; what is kept longer costs as much again each month
 
 SWEEPS = 43_200  # a month
-SWEEP_SECONDS, SWEEP_READS = 0.25, 6
+SWEEP_SECONDS, SWEEP_READS = 0.25, 7
+MAILS = 30 * 1440 // 5  # a month at most: NoticeMinutes
 METRICS, ALARMS = 10, 7
 
 
@@ -67,7 +68,7 @@ def lines() -> list[Line]:
         Line("DynamoDB", writes + reads, SWEEPS * SWEEP_READS * READ_UNIT),
         Line("S3, requests", s3),
         Line("S3, storage of 20 MB a job for a month", STORED_GB * S3_GB_MONTH),
-        Line("SQS, EventBridge, SNS", 6 * SQS_REQUEST + EVENT + NOTICE, 30 * 86400 / 20 * 5 * SQS_REQUEST),  # five pollers wait 20 s each
+        Line("SQS, EventBridge", 9 * SQS_REQUEST + EVENT, (30 * 86400 / 20 * 5 + SWEEPS) * SQS_REQUEST),  # five pollers wait 20 s each
         Line("Secrets Manager", 0.1 * SECRET_CALL, SECRET_MONTH),  # the key is kept for five minutes
         Line("logs and traces", LOG_BYTES / 1e9 * LOG_GB + TRACES * TRACE, SWEEPS * (TRACE + 1000 / 1e9 * LOG_GB)),
         Line("metrics, alarms, dashboard", 0.0, METRICS * METRIC_MONTH + ALARMS * ALARM_MONTH + DASHBOARD_MONTH),
@@ -88,6 +89,7 @@ def markdown() -> str:
     for jobs in (1, 1000, 100_000):
         usd = month(jobs)
         rows.append(f"| {jobs:,} | {usd:,.2f} | {usd - month(0):,.4f} | {usd / jobs:.4f} | {usd / jobs / 0.60:.2%} |")
+    rows += ["", f"With `NotificationEmail`, mails come on top: at most {MAILS:,} a month, which are {MAILS * MAIL:.2f} USD."]
     return "\n".join(rows)
 
 

@@ -206,10 +206,14 @@ def examine(context: typer.Context) -> None:
 
 @app.command(epilog=_EPILOG)
 def redrive(context: typer.Context) -> None:
-    """Send the drops in the dead-letter queue back."""
+    """Send the drops and notices in the dead-letter queues back."""
     session: Session = context.obj
-    sent = repair.redrive(session.stack)
-    session.screen.show({"sent_back": sent}, Text(f"{sent} drops are sent back" if sent else "no drops are dead"))
+    sent, events = repair.redrive(session.stack), repair.redrive_events(session.stack)
+    said = [f"{sent} drops are sent back"] * bool(sent)
+    said += [f"{events['notices']} notices are sent back: the next mail tells of them"] * bool(events["notices"])
+    said += [f"{events['ends']} ends of wait-loops are removed: sweep looks after their jobs"] * bool(events["ends"])
+    said += [f"{events['left']} events are left in their queue: they are not understood, read them yourself"] * bool(events["left"])
+    session.screen.show({"sent_back": sent, **events}, *map(Text, said or ["nothing is dead"]))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

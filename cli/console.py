@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from retake.rules.answer import plain as plain
 from retake.rules.states import State
 
 NO_TERMINAL = 160  # columns; a pipe has no width, and keys should not be broken there
@@ -64,11 +65,6 @@ def _console(stderr: bool) -> Console:
     console = Console(stderr=stderr, highlight=False)
     stream = sys.stderr if stderr else sys.stdout
     return console if stream.isatty() else Console(stderr=stderr, highlight=False, width=NO_TERMINAL)
-
-
-def plain(text: object) -> str:
-    """Make a name or a prompt safe to show: what could steer a terminal or turn the direction of writing is spelled out."""
-    return "".join(sign if sign.isprintable() else json.dumps(sign)[1:-1] for sign in str(text))
 
 
 def end_of(name: str, most: int) -> str:

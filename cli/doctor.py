@@ -142,7 +142,7 @@ def _gate(stack: Stack) -> Iterator[Finding]:
 def _queues(stack: Stack) -> Iterator[Finding]:
     cures = {
         "DropDeadLetterQueueUrl": ("drops", "read the log of submit, mend what it names, then: retake redrive"),
-        "EventDeadLetterQueueUrl": ("events", "read the log of settle; sweep looks after their jobs, the messages may be deleted"),
+        "EventDeadLetterQueueUrl": ("events", "read the logs of settle and sweep; no job waits for them; to clear them: retake redrive"),
     }
     for output, (what, cure) in cures.items():
         dead = waiting(stack, output)

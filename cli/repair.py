@@ -1,6 +1,7 @@
 """Sends things on their way again: files of jobs that ended without a result, and messages that nobody could take."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from retake.adapters.jobs import Row
 from retake.adapters.storage import InputBucket, error_code
-from retake.rules import drop, preset, sidecar
+from retake.rules import digest, drop, preset, sidecar
 from retake.rules.drop import Kind
 from retake.rules.form import MAX_BYTES
 from retake.rules.gate import PRICE
@@ -101,6 +102,37 @@ def redrive(stack: Stack) -> int:
             raise
         return _move(sqs, source, target)
     return dead
+
+
+def redrive_events(stack: Stack) -> Counter[str]:
+    """Empty the queue of dead events; counts what became of them.
+
+    Those that were to be mailed go back to the queue of notices (`notices`). Ends of wait-loops are removed (`ends`): sweep looks after
+    each job whose run is gone. What is neither is left there (`left`).
+    """
+    done: Counter[str] = Counter(notices=0, ends=0, left=0)
+    if not waiting(stack, "EventDeadLetterQueueUrl"):
+        return done
+    sqs, source = stack.client("sqs"), stack.outputs["EventDeadLetterQueueUrl"]
+    while messages := sqs.receive_message(QueueUrl=source, MaxNumberOfMessages=10, WaitTimeSeconds=1).get("Messages", []):
+        for message in messages:
+            became = _of_event(message["Body"])
+            done[became] += 1
+            if became == "notices":
+                sqs.send_message(QueueUrl=stack.outputs["NoticeQueueUrl"], MessageBody=message["Body"])
+            if became != "left":
+                sqs.delete_message(QueueUrl=source, ReceiptHandle=message["ReceiptHandle"])
+    return done
+
+
+def _of_event(body: str) -> str:
+    if digest.read(body):
+        return "notices"
+    try:
+        event = json.loads(body)
+        return "ends" if event.get("requestPayload", event)["source"] == "aws.states" else "left"  # as Lambda or EventBridge kept it
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return "left"
 
 
 def _move(sqs: Any, source: str, target: str) -> int:

@@ -70,14 +70,13 @@ class Stack:
 
     def quiet(self) -> None:
         """Wait until all drops are taken."""
+        self.eventually(lambda: self.waiting("DropQueueUrl") == 0, "an empty drop queue")
+
+    def waiting(self, output: str) -> int:
+        """Count the messages of a queue, with those that are being taken."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-
-        def empty() -> bool:
-            url = self.cloud.outputs["DropQueueUrl"]
-            left = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
-            return all(int(count) == 0 for count in left.values())
-
-        self.eventually(empty, "an empty drop queue")
+        left = self.sqs.get_queue_attributes(QueueUrl=self.cloud.outputs[output], AttributeNames=names)["Attributes"]
+        return sum(int(count) for count in left.values())
 
     def dead_letters(self) -> int:
         """Count the messages in the dead-letter queue."""
@@ -90,6 +89,11 @@ class Stack:
         functions = self.cloud.client("lambda", config=Config(read_timeout=120, retries={"total_max_attempts": 1}))
         with contextlib.suppress(functions.exceptions.TooManyRequestsException):
             functions.invoke(FunctionName=self.cloud.outputs["SweepFunctionName"], Payload=b"{}")
+
+    def mail(self) -> None:
+        """Have people mailed now, however fresh the last mail is."""
+        self.age("mail", sent_at=0)
+        self.sweep()
 
     def age(self, pk: str, **fields: Any) -> None:
         """Make a row look as if time had passed."""

@@ -12,7 +12,8 @@ from retake.sweeping import Sweeping
 segmind = parts.segmind()
 settlement = parts.settlement()
 recovery = Recovery(parts.jobs, parts.answers, settlement, segmind, parts.gate, parts.queue(), parts.clock)
-sweeping = Sweeping(parts.jobs, parts.answers, settlement, parts.queue(), parts.runs(), recovery, parts.gate, parts.clock)
+notices = parts.notices()
+sweeping = Sweeping(parts.jobs, parts.answers, settlement, parts.queue(), parts.runs(), recovery, notices, parts.gate, parts.clock)
 
 
 @logger.inject_lambda_context

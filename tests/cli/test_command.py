@@ -143,11 +143,29 @@ def test_dead_drops_are_sent_back(desk: Desk) -> None:
     body = {"detail": {"bucket": {"name": desk.stack.input}, "object": {"key": "nothing.mp4"}}}
     desk.stack.sqs.send_message(QueueUrl=desk.stack.cloud.outputs["DropDeadLetterQueueUrl"], MessageBody=json.dumps(body))
     assert "retake redrive" in desk.run("doctor", code=1)
-    assert desk.json("redrive") == {"sent_back": 1}
+    assert desk.json("redrive") == {"sent_back": 1, "notices": 0, "ends": 0, "left": 0}
     deadline = time.monotonic() + 30
     while desk.stack.dead_letters() and time.monotonic() < deadline:
         time.sleep(0.2)
     desk.run("doctor")
+
+
+def test_dead_events_are_mailed_or_left_to_sweep(desk: Desk) -> None:
+    sqs, outputs = desk.stack.sqs, desk.stack.cloud.outputs
+    end = {"source": "aws.states", "detail": {"input": "{}"}}
+    notice = {"source": "retake", "detail-type": "Retake Held", "detail": {"held": "key", "message": "m"}}
+    for body in (end, {"requestPayload": end}, notice, "nonsense"):
+        sqs.send_message(QueueUrl=outputs["EventDeadLetterQueueUrl"], MessageBody=json.dumps(body))
+    assert "4 events could not be taken" in desk.run("doctor", code=1)
+    desk.stack.age("mail", sent_at=int(time.time()))  # the next mail is minutes away
+    before = desk.stack.waiting("NoticeQueueUrl")
+    said = desk.run("redrive")
+    assert "1 notices are sent back: the next mail tells of them" in said
+    assert "2 ends of wait-loops are removed: sweep looks after their jobs" in said
+    assert "1 events are left in their queue" in said
+    assert desk.stack.waiting("NoticeQueueUrl") == before + 1
+    assert desk.stack.waiting("EventDeadLetterQueueUrl") == 1
+    sqs.purge_queue(QueueUrl=outputs["EventDeadLetterQueueUrl"])
 
 
 def test_an_empty_balance_is_found(desk: Desk) -> None:

@@ -69,7 +69,6 @@ PROVEN: dict[Name, Scenario] = {
                 "dynamodb:GetItem": ["JobsTable"],
                 "dynamodb:PutItem": ["JobsTable"],
                 "dynamodb:UpdateItem": ["JobsTable"],
-                "dynamodb:DeleteItem": ["JobsTable"],
                 "dynamodb:Query": ["JobsTable/index/queue"],
                 "states:StartExecution": ["WaitLoop"],
                 "sts:AssumeRole": ["SignerRole"],
@@ -80,6 +79,7 @@ PROVEN: dict[Name, Scenario] = {
             scenarios.a_broken_note_is_refused,
             {"s3:PutObject": [ERROR], "s3:GetObject": [JOB], "s3:DeleteObject": [JOB], "events:PutEvents": ["event-bus/default"]},
         ),
+        ("SubmitRole", scenarios.a_note_that_comes_first, {"dynamodb:DeleteItem": ["JobsTable"]}),
         ("SubmitRole", scenarios.a_mended_note_is_taken, {"s3:DeleteObject": [ERROR]}),
         ("SubmitRole", scenarios.a_first_frame_that_comes_last, {"dynamodb:Query": ["JobsTable"], "sqs:SendMessage": ["DropQueue"]}),
         ("SubmitRole", scenarios.an_upper_case_clip_is_copied, {"s3:PutObject": ["InputBucket/.retake/*"]}),
@@ -150,6 +150,11 @@ PROVEN: dict[Name, Scenario] = {
             "SweepRole",
             scenarios.a_stopped_run_is_taken_up_again,
             {"states:StartExecution": ["WaitLoop"], "states:DescribeExecution": ["execution:WaitLoop:*"]},
+        ),
+        (
+            "SweepRole",
+            scenarios.a_result_is_mailed,
+            {"sqs:ReceiveMessage": ["NoticeQueue"], "sqs:DeleteMessage": ["NoticeQueue"], "sns:Publish": ["Notices"]},
         ),
         ("SweepRole", scenarios.a_held_job_goes_on, {"sqs:SendMessage": ["DropQueue"]}),
         (

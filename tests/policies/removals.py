@@ -34,7 +34,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory, clip: Path, look: Path) -> I
         scene = Scene(cloud, clip, look)
         cloud.client("events").disable_rule(Name=scene.names["SweepFunctionEveryMinute"])  # it would heal what shall fail
         attributes = {"VisibilityTimeout": "4", "RedrivePolicy": ""}  # what was denied comes back soon, however often it was
-        scene.sqs.set_queue_attributes(QueueUrl=cloud.outputs["DropQueueUrl"], Attributes=attributes)
+        for queue in ("DropQueueUrl", "NoticeQueueUrl"):
+            scene.sqs.set_queue_attributes(QueueUrl=cloud.outputs[queue], Attributes=attributes)
         yield scene
 
 

@@ -77,8 +77,9 @@ class Scene(Stack):
 
     def look_at_job(self, verb: str) -> Any:
         """Call a function for the clip's job, as the wait-loop does; sweep finds it by itself."""
-        loop = {} if verb == "Sweep" else {"job_id": self.job["id"], "polls": 0, "wait_seconds": 0, "plan": Plan().as_input()}
-        return self.invoke(verb, **loop)
+        if verb == "Sweep":
+            return self.invoke(verb)
+        return self.invoke(verb, job_id=self.job["id"], polls=0, age=0, wait_seconds=0, plan=Plan.learn().as_input())
 
     def start_anew(self, *verbs: str) -> None:
         """Replace the workers of functions, which keep the key for some minutes."""
@@ -139,6 +140,17 @@ def a_drop_is_delivered(scene: Scene) -> Iterator[None]:
     scene.drop_pair(scene.key, scene.clip)
     scene.settled()
     assert scene.read(scene.key)
+
+
+def a_note_that_comes_first(scene: Scene) -> Iterator[None]:
+    note = scene.key[:-4] + ".json"
+    scene.drop(note, {})
+    place = {"pk": f"place#{scene.input}/{note}", "sk": "place"}
+    scene.eventually(lambda: "Item" in scene.table.get_item(Key=place), "a note that waits")
+    scene.quiet()
+    yield
+    scene.drop(scene.key, scene.clip)
+    scene.settled()
 
 
 def a_broken_note_is_refused(scene: Scene) -> Iterator[None]:
@@ -284,6 +296,19 @@ def a_held_job_goes_on(scene: Scene) -> Iterator[None]:
     scene.hold(0)
     scene.invoke("Sweep")
     scene.settled()
+
+
+def a_result_is_mailed(scene: Scene) -> Iterator[None]:
+    scene.drop_pair(scene.key, scene.clip)
+    scene.settled()
+    scene.eventually(lambda: scene.waiting("NoticeQueueUrl"), "its event in the queue")
+    yield
+
+    def mailed() -> bool:
+        scene.mail()
+        return scene.waiting("NoticeQueueUrl") == 0
+
+    scene.eventually(mailed, "an empty notice queue")
 
 
 def a_lost_answer_is_found(scene: Scene) -> Iterator[None]:

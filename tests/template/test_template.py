@@ -136,13 +136,28 @@ def test_every_asynchronous_hop_has_retries_and_keeps_what_fails() -> None:
     targets.append(RESOURCES["SettleFunction"]["Properties"]["Events"]["RunEnded"]["Properties"])
     assert all(target["DeadLetterConfig"] and target["RetryPolicy"] for target in targets)
     assert RESOURCES["SettleFunction"]["Properties"]["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]
-    dead = {json.dumps(target["DeadLetterConfig"]["Arn"]) for target in targets} | {
-        json.dumps(RESOURCES["DropQueue"]["Properties"]["RedrivePolicy"]["deadLetterTargetArn"])
-    }
+    redrives = [queue["RedrivePolicy"] for queue in of_type("AWS::SQS::Queue").values() if "RedrivePolicy" in queue]
+    assert len(redrives) == 2
+    dead = {json.dumps(target["DeadLetterConfig"]["Arn"]) for target in targets}
+    dead |= {json.dumps(redrive["deadLetterTargetArn"]) for redrive in redrives}
     watched = json.dumps([alarm["Dimensions"] for alarm in of_type("AWS::CloudWatch::Alarm").values()])
     for queue in dead:
         name = json.loads(queue)["Fn::GetAtt"][0]
         assert json.dumps({"Fn::GetAtt": [name, "QueueName"]}) in watched, f"nobody is told of what lies in {name}"
+
+
+def test_outcomes_reach_people_through_the_queue_of_notices_only() -> None:
+    (target,) = RESOURCES["OutcomeRule"]["Properties"]["Targets"]
+    assert target["Arn"] == {"Fn::GetAtt": ["NoticeQueue", "Arn"]}
+    (sends,) = RESOURCES["NoticeQueuePolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert (sends["Action"], sends["Resource"]) == ("sqs:SendMessage", target["Arn"])
+    assert sends["Condition"] == {"ArnEquals": {"aws:SourceArn": {"Fn::GetAtt": ["OutcomeRule", "Arn"]}}}
+    (publishes,) = RESOURCES["NoticesPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert publishes["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    queue, sweep = RESOURCES["NoticeQueue"]["Properties"], RESOURCES["SweepFunction"]["Properties"]
+    assert queue["VisibilityTimeout"] > sweep["Timeout"]
+    assert queue["SqsManagedSseEnabled"] is True
+    assert {"NOTICE_QUEUE_URL", "NOTICES_TOPIC_ARN", "NOTICE_MINUTES"} <= set(sweep["Environment"]["Variables"])
 
 
 def test_every_alarm_is_about_a_figure_that_exists_reaches_people_and_is_on_the_dashboard() -> None:

@@ -170,6 +170,19 @@ class BusStandIn:
         self.told.append((detail_type, detail))
 
 
+@dataclass
+class NoticesStandIn:
+    """Mails nobody; while `broken`, it raises."""
+
+    told: int = 0
+    broken: bool = False
+
+    def tell(self) -> None:
+        self.told += 1
+        if self.broken:
+            raise RuntimeError("SNS is away")
+
+
 class OneAtATime:
     """A table whose single operations are atomic, as DynamoDB's are and moto's in threads are not."""
 
@@ -220,7 +233,7 @@ class World:
             self.s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
         self.clock, self.limits = Clock(), Limits(requests_per_minute, daily_budget_usd)
         self.segmind, self.signer = SegmindStandIn(), SignerStandIn()
-        self.queue, self.runs, self.bus = QueueStandIn(), RunsStandIn(), BusStandIn()
+        self.queue, self.runs, self.bus, self.notices = QueueStandIn(), RunsStandIn(), BusStandIn(), NoticesStandIn()
         self.jobs = JobsTable(table, self.clock)
         self.gate = Gatekeeper(self.jobs, self.limits, self.clock)
         self.input, self.output = InputBucket(self.s3, "input"), OutputBucket(self.s3, "output")
@@ -241,7 +254,7 @@ class World:
     def sweeping(self, jobs: JobsTable | None = None) -> Sweeping:
         jobs = jobs or self.jobs
         looking: Any = (jobs, self.answers, self.settlement, self.segmind, self.gate, self.queue)
-        parts: Any = (jobs, self.answers, self.settlement, self.queue, self.runs, Recovery(*looking, self.clock))
+        parts: Any = (jobs, self.answers, self.settlement, self.queue, self.runs, Recovery(*looking, self.clock), self.notices)
         return Sweeping(*parts, self.gate, self.clock)
 
     def delivery(self, files: Any) -> Delivery:

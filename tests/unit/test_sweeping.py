@@ -91,6 +91,17 @@ def test_a_lease_that_could_not_be_given_back_is_given_back_later(world: World) 
     assert world.jobs.gate()[0].leases == {}
 
 
+@pytest.mark.parametrize("bus_is_broken", [False, True])
+def test_a_mail_that_cannot_be_sent_stops_nothing_and_comes_last(world: World, bus_is_broken: bool) -> None:
+    world.move(world.claimed(), State.SUBMITTING)
+    world.gate.keep_back(Held.CREDITS, "none left")
+    world.clock.now += 1000
+    world.notices.broken, world.bus.broken = True, bus_is_broken
+    _ignoring_errors(world.sweeping().sweep)
+    assert (world.state(), world.notices.told) == ("SUBMIT_UNKNOWN", 1)
+    assert world.events == ([] if bus_is_broken else ["Retake Held"])
+
+
 def _ignoring_errors(step: Any) -> None:
     try:
         step()

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-READS = ("Get", "Head", "List", "Describe", "Query", "Scan", "Assume")
+READS = ("Get", "Head", "List", "Describe", "Query", "Scan", "Assume", "Receive")
 FOLDER = Path(os.environ.get("RETAKE_FAULTS", "/nowhere"))
 WORKER = " ".join(sys.orig_argv)  # the emulator runs a function as .../ministack-lambda-<function>-<random>/_worker.py
 count = {"of": "", "effects": 0}

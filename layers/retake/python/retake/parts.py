@@ -8,10 +8,11 @@ import boto3
 from botocore.config import Config
 
 from .adapters.jobs import JobsTable
-from .adapters.messages import DropQueue, EventBus, Runs
+from .adapters.messages import DropQueue, EventBus, NoticeQueue, Runs, Topic
 from .adapters.storage import OutputBucket
 from .answers import Answers
 from .gatekeeper import Gatekeeper
+from .notices import Notices
 from .rules.gate import Limits
 from .settings import Settings
 from .settlement import Settlement
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _RETRIES = {"mode": "standard", "total_max_attempts": 5}
 _CONFIG = Config(connect_timeout=3, read_timeout=15, retries=_RETRIES)
+# For what is not worth waiting for, because the next minute brings another try.
+_IMPATIENT = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 2})
 # An unseekable body of known length goes out in one pass, on http and https alike, only without a checksum trailer.
 STREAMING = Config(
     connect_timeout=3,
@@ -78,6 +81,12 @@ def queue() -> DropQueue:
 def runs() -> Runs:
     """Make what starts wait-loops."""
     return Runs(Later("stepfunctions"), settings.state_machine_arn)
+
+
+def notices() -> Notices:
+    """Make what mails people."""
+    waiting = NoticeQueue(Later("sqs", _IMPATIENT), settings.notice_queue_url)
+    return Notices(jobs, waiting, Topic(Later("sns", _IMPATIENT), settings.notices_topic_arn), settings.notice_minutes, clock)
 
 
 def segmind() -> "Segmind":

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-_NUMBERS = {"requests_per_minute": int, "daily_budget_usd": float, "max_clip_seconds": float}
+_NUMBERS = {"requests_per_minute": int, "daily_budget_usd": float, "max_clip_seconds": float, "notice_minutes": int}
 
 
 @dataclass(frozen=True)
@@ -17,12 +17,15 @@ class Settings:
     drop_queue_url: str = ""
     state_machine_arn: str = ""
     signer_role_arn: str = ""
+    notice_queue_url: str = ""
+    notices_topic_arn: str = ""
     secret_id: str = ""
     segmind_base_url: str = ""
     segmind_history_url: str = ""
     requests_per_minute: int = 50
     daily_budget_usd: float = 25
     max_clip_seconds: float = 30
+    notice_minutes: int = 5
 
     @classmethod
     def from_environment(cls) -> "Settings":

@@ -6,6 +6,7 @@ from .adapters.jobs import DUE, HELD, JobsTable, Row
 from .adapters.messages import DropQueue, Runs
 from .answers import Answers
 from .gatekeeper import Gatekeeper
+from .notices import Notices
 from .observability import logger, measure
 from .recovery import Recovery
 from .rules.planner import Plan
@@ -29,12 +30,13 @@ class Sweeping:
         queue: DropQueue,
         runs: Runs,
         recovery: Recovery,
+        notices: Notices,
         gate: Gatekeeper,
         clock: Callable[[], float],
     ) -> None:
         self._jobs, self._answers, self._settlement = jobs, answers, settlement
         self._queue, self._runs, self._recovery = queue, runs, recovery
-        self._gate, self._clock = gate, clock
+        self._notices, self._gate, self._clock = notices, gate, clock
 
     def sweep(self) -> int:
         """Let held jobs go, and move on what is due; tells how many rows were due."""
@@ -50,8 +52,18 @@ class Sweeping:
             except Exception:  # noqa: BLE001 - one row that cannot be moved on must not stop the others
                 logger.exception("could not be moved on", pk=row["pk"])
         self._measure()
-        self._settlement.tell_news()
+        try:
+            self._settlement.tell_news()
+        finally:
+            self._mail()
         return len(due)
+
+    def _mail(self) -> None:
+        """Mail people, last of all: nothing waits for it, and the next sweep tries again."""
+        try:
+            self._notices.tell()
+        except Exception:  # noqa: BLE001 - without a mail the sweep is no less done
+            logger.exception("no mail could be sent, or not be noted as sent; it is tried again")
 
     def _measure(self) -> None:
         """Tell how things stand; the first page of a count, some thousands, is as good as all."""

@@ -214,6 +214,14 @@ class JobsTable:
                 _lost_race(error)
         return Shut(Held.RATE, "too many others are at the gate", 2)
 
+    def mailed_at(self) -> float:
+        """Tell the second at which the last mail went out."""
+        return float((self._get("mail") or {}).get("sent_at", 0))
+
+    def mailed(self, second: float) -> None:
+        """Note that a mail went out."""
+        self._table.put_item(Item={"pk": "mail", "sk": "mail", "sent_at": int(second)})
+
     def _change_place(
         self, bucket: str, key: str, update: str, condition: str, values: Row | None = None, gives: str = "NONE"
     ) -> Row | None:

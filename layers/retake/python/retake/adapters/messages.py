@@ -1,12 +1,15 @@
-"""SQS, Step Functions and EventBridge: what one part of the pipeline tells another, and the world."""
+"""SQS, SNS, Step Functions and EventBridge: what one part of the pipeline tells another, and the world."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from .storage import error_code
+
+_BATCH = 10  # messages that SQS gives at once
 
 
 class DropQueue:
@@ -70,3 +73,31 @@ class EventBus:
         answer = self._events.put_events(Entries=[entry])
         if answer["FailedEntryCount"]:
             raise RuntimeError(f"the event bus did not take {detail_type}: {answer['Entries'][0]}")
+
+
+class NoticeQueue:
+    """The queue in which events wait for the next mail."""
+
+    def __init__(self, sqs: Any, url: str) -> None:
+        self._sqs, self._url = sqs, url
+
+    def take(self, wait_seconds: int) -> list[tuple[str, str]]:
+        """Take up to ten events, each with the receipt to remove it by; one that is not removed comes back."""
+        taken = self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=_BATCH, WaitTimeSeconds=wait_seconds)
+        return [(message["Body"], message["ReceiptHandle"]) for message in taken.get("Messages", ())]
+
+    def remove(self, receipts: Sequence[str]) -> None:
+        """Remove events that were taken; one by one, because the embedded cloud lets nobody delete several at once."""
+        with ThreadPoolExecutor(_BATCH) as pool:
+            list(pool.map(lambda receipt: self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=receipt), receipts))
+
+
+class Topic:
+    """The topic that people subscribe to."""
+
+    def __init__(self, sns: Any, arn: str) -> None:
+        self._sns, self._arn = sns, arn
+
+    def publish(self, subject: str, body: str) -> None:
+        """Send a mail to whoever subscribes."""
+        self._sns.publish(TopicArn=self._arn, Subject=subject, Message=body)

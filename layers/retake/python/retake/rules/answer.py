@@ -1,5 +1,6 @@
 """What people and programs read about a job: the two files beside its result, and its event."""
 
+import json
 from typing import Any
 
 from .states import PAID, Held, State
@@ -55,3 +56,8 @@ def of_job(job: dict[str, Any]) -> dict[str, Any]:
 def of_waiting(bucket: str, key: str, waits: str, since: str) -> dict[str, Any]:
     """Say what a file that is not yet part of a job waits for."""
     return {"state": State.WAITING, "file": f"s3://{bucket}/{key}", "message": f"{key} {waits}", "times": {State.WAITING: since}}
+
+
+def plain(text: object) -> str:
+    """Make a name or a prompt safe to show: what could steer a terminal or turn the direction of writing is spelled out."""
+    return "".join(sign if sign.isprintable() else json.dumps(sign)[1:-1] for sign in str(text))
