@@ -47,7 +47,7 @@ def retake(jobs: int, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, running(wanted, Path(folder)) as cloud:
         stack = Stack(cloud)
         clip = media.clip(Path(folder, "clip.mp4"))
-        alone = _warm(stack, clip)
+        alone = _warm(stack, clip, jobs)
         for number, seconds in enumerate(renders(jobs, seed)):
             stack.rule(endpoint="submit", match=f"/{number}.mp4", settings={"render_seconds": seconds})
         before, began = stack.ledger(), time.time()
@@ -63,9 +63,9 @@ def retake(jobs: int, seed: int) -> dict[str, Any]:
         return _figures(jobs, taken, stack.ledger(), before) | _hops(stack, rows, dropped) | {"hops_alone": alone}
 
 
-def _warm(stack: Stack, clip: Path, jobs: int = 4) -> dict[str, Any]:
-    """Let every function start, then drop some jobs one after the other, and forget what was learned; gives the hops of the latter."""
-    keys = {f"warm/{number}.mp4": 0.0 for number in range(2 * jobs)}
+def _warm(stack: Stack, clip: Path, jobs: int) -> dict[str, Any]:
+    """Let every function start, then drop four jobs one after the other, and forget what was learned; gives the hops of those four."""
+    keys = {f"warm/{number}.mp4": 0.0 for number in range(jobs + 4)}
     for number, key in enumerate(keys):
         stack.drop_pair(key, clip, {"prompt": key})
         keys[key] = time.time()
