@@ -34,15 +34,14 @@ ABOUT = {
     "delivery": "Delivery\n\n"
     "From a server of this machine to a bucket that forgets, over loopback; ratios to downloading to disk and `upload_file` in the same"
     " round. Memory is the peak above what the process had when everything was imported. Where each connection has a limit of its own, both"
-    " ways, one pass takes as long as one connection needs, and the peer's upload is ahead with ten parts at once; of a megabyte the fixed part"
-    " of both is most. Ranged requests at once were tried against that: more CPU and memory on every link, and no faster on these.",
+    " ways, one pass takes as long as one connection needs, and the peer's upload is ahead with ten parts at once. Of a megabyte the fixed"
+    " part of both is most. Ranged requests at once were tried against the former: more CPU and memory, and no faster on these links.",
     "pipeline": "The whole pipeline\n\n"
     "The embedded cloud and the peers against the same simulator, 12 jobs at once, seeds 0 and 1, 50 requests a scaled"
-    " minute. The emulator's own time is"
-    " not scaled, so the pipeline's lag, throughput and polls here contain it tenfold, and 12 jobs are too few to sustain a rate: the"
-    " requests a job, the 429s, and what was paid and never fetched are what this table is for. The SDK's loop ends at its first 429. Alone, a"
-    " drop is at Segmind within a fraction of a second; all at once share this machine's cores with the emulator, which answers some 90 calls a"
-    " job in one process: that is what dominates then, and what Lambda does not have.",
+    " minute. The emulator's own time is not scaled, so the pipeline's lag, throughput and polls here contain it tenfold, and 12 jobs are"
+    " too few to sustain a rate: the requests a job, the 429s, and what was paid and never fetched are what this table is for. The SDK's"
+    " loop ends at its first 429. Alone, a drop is at Segmind within a fraction of a second; all at once share this machine's cores with"
+    " the emulator, which answers some 90 calls a job in one process: that is what dominates then, and what Lambda does not have.",
 }
 
 
