@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from threading import Lock
 from typing import Any
 from urllib.parse import quote
@@ -318,6 +319,16 @@ class World:
 
     def loop(self, job_id: str = "j1") -> dict[str, Any]:
         return {"job_id": job_id, "polls": 0, "age": 0, "wait_seconds": 0, "plan": {"ages": [120, 135, 151]}}
+
+
+@pytest.fixture(scope="session")
+def film(clip: Path) -> bytes:
+    return clip.read_bytes()
+
+
+@pytest.fixture(scope="session")
+def look(look: Path) -> bytes:
+    return look.read_bytes()
 
 
 @pytest.fixture

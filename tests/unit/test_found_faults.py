@@ -13,7 +13,6 @@ from retake.adapters.segmind import ResultFiles
 from retake.rules.contract import Answer
 from retake.rules.gate import PRICE
 from retake.rules.states import Held
-from tests import media
 
 from .conftest import TIMED_OUT, World, signed
 from .test_intake import take
@@ -331,11 +330,6 @@ def test_killed_between_a_hold_and_its_answer_it_is_told_later(world: World, mon
     world.segmind.submit_answers = [Answer(402, "no credits")] * 50
     told = json.loads(world.read("clip.mp4.job.json") or b"{}")
     assert told["state"] == "HELD", f"the answer says {told['state']}: {told['message']}"
-
-
-@pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return media.clip(tmp_path_factory.mktemp("film") / "clip.mp4").read_bytes()
 
 
 def outputs(world: World) -> dict[str, Any]:

@@ -6,21 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import media
-
 from .conftest import World
 
 NOTE = b'{"prompt": "ink"}'
-
-
-@pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return media.clip(tmp_path_factory.mktemp("film") / "clip.mp4").read_bytes()
-
-
-@pytest.fixture(scope="module")
-def look(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return media.image(tmp_path_factory.mktemp("look") / "look.png").read_bytes()
 
 
 def take(world: World, *keys: str) -> set[str]:

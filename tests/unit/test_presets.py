@@ -13,23 +13,12 @@ from retake.rules import drop
 from retake.rules.drop import Drop
 from retake.rules.preset import GRACE, NAME
 from retake.rules.sidecar import Sidecar, parse
-from tests import media
 
 from .conftest import World
 from .test_intake import told
 
 PRESET = b'{"prompt": "ink", "mode": "flex_1", "first_frame": "{name}.png"}'
 OTHER = b'{"prompt": "oil", "mode": "reimagine_3"}'
-
-
-@pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return media.clip(tmp_path_factory.mktemp("film") / "clip.mp4").read_bytes()
-
-
-@pytest.fixture(scope="module")
-def look(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return media.image(tmp_path_factory.mktemp("look") / "look.png").read_bytes()
 
 
 @pytest.fixture
