@@ -96,6 +96,11 @@ def test_an_address_that_is_none_of_a_video_is_left_out(address: str) -> None:
     assert Page(page).every("data-poster") == []
 
 
+def test_what_is_seen_first_has_its_pictures_before_any_script_runs() -> None:
+    takes = [take(number, after=Film("media/x.mp4", f"media/{number}.jpg")) for number in range(20)]
+    assert Page(render(takes, "Retake", NOW)).every("poster") == [f"media/{number}.jpg" for number in range(8)]
+
+
 def test_nothing_refers_to_anything_outside(films: dict[str, Film]) -> None:
     page = render([take(**films)], "Retake", NOW)
     parsed = Page(page)
