@@ -4,6 +4,7 @@ import contextlib
 import json
 import socket
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -16,7 +17,9 @@ from retake.rules.states import Held
 from tests import media
 
 from .conftest import TIMED_OUT, World, signed
-from .test_intake import take
+from .test_intake import take, told
+from .test_presets import jobs, pass_by
+from .test_presets import take as take_all
 
 URL = "https://input.s3.eu-central-1.amazonaws.com/clip.mp4"
 
@@ -562,3 +565,35 @@ def test_a_job_left_to_a_person_frees_its_place_at_segmind(table: Any) -> None:
     world.minutes_pass(20, every=2)
     assert [world.job(f"j{n}")["held"] for n in range(2)] == ["attention"] * 2
     assert world.jobs.gate()[0].leases == {}, "nobody asks about them any more, and they shut the gate for the rest of the hour"
+
+
+@pytest.mark.parametrize("preset_first", [True, False])
+def test_a_sidecar_that_is_deleted_makes_no_second_job_of_its_clip_and_the_preset(world: World, film: bytes, preset_first: bool) -> None:
+    world.clock.now = time.time()
+    files = {"a/_retake.json": b'{"prompt": "oil"}', "a/clip.json": b'{"prompt": "own"}', "a/clip.mp4": film}
+    for key in list(files)[not preset_first :]:
+        world.drop(key, files[key])
+        take_all(world, key)
+    world.s3.delete_object(Bucket="input", Key="a/clip.json")
+    take_all(world, "a/clip.mp4")  # its event, a second time
+    world.drop("a/_retake.json", files["a/_retake.json"])
+    take_all(world, "a/_retake.json", "a/clip.mp4", "a/clip.json")
+    pass_by(world, 100)
+    assert [job["prompt"] for job in jobs(world)] == ["own"]
+    assert told(world, "a/clip.mp4")["state"] == "RENDERING"
+
+
+def test_a_failed_job_does_not_start_again_because_its_sidecar_is_deleted(world: World, film: bytes) -> None:
+    world.drop("clip.json", b"{}")
+    world.drop("clip.mp4", film)
+    take_all(world, "clip.mp4")
+    (job,) = jobs(world)
+    world.move(job["id"], "FAILED", reason="no")
+    world.settlement.settle(job["id"])
+    world.s3.delete_object(Bucket="input", Key="clip.json")
+    take_all(world, "clip.mp4")
+    assert told(world, "clip.mp4")["state"] == "FAILED"
+    world.drop("clip.mp4", film)
+    world.drop("clip.json", b"{}")
+    take_all(world, "clip.mp4")
+    assert told(world, "clip.mp4")["state"] == "RENDERING"
