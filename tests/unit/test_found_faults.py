@@ -1,6 +1,7 @@
 """Faults that once broke a law, each as it was found: kills and interleavings, histories that prove nothing, jobs that stop others."""
 
 import contextlib
+import io
 import json
 import socket
 import threading
@@ -8,7 +9,8 @@ import time
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, IncompleteReadError
+from botocore.response import StreamingBody
 
 from retake.adapters.segmind import ResultFiles
 from retake.rules.contract import Answer
@@ -597,3 +599,13 @@ def test_a_failed_job_does_not_start_again_because_its_sidecar_is_deleted(world:
     world.drop("clip.json", b"{}")
     take_all(world, "clip.mp4")
     assert told(world, "clip.mp4")["state"] == "RENDERING"
+
+
+@pytest.mark.parametrize("came", [b"", b"{}", b'{"prompt": '])
+def test_a_preset_that_came_half_is_not_taken_for_a_broken_one(world: World, monkeypatch: Any, came: bytes) -> None:
+    world.drop("_retake.json", b'{"prompt": "oil"}')
+    whole = world.s3.get_object(Bucket="input", Key="_retake.json")
+    monkeypatch.setattr(world.s3, "get_object", lambda **_: whole | {"Body": StreamingBody(io.BytesIO(came), whole["ContentLength"])})
+    with pytest.raises(IncompleteReadError):
+        world.intake.take("_retake.json")
+    assert outputs(world) == {}
