@@ -609,3 +609,24 @@ def test_a_preset_that_came_half_is_not_taken_for_a_broken_one(world: World, mon
     with pytest.raises(IncompleteReadError):
         world.intake.take("_retake.json")
     assert outputs(world) == {}
+
+
+@pytest.mark.parametrize("late", ["the refusal itself", "sweep, for the one who was killed"])
+def test_a_preset_that_has_been_corrected_is_not_told_to_be_broken(world: World, monkeypatch: Any, late: str) -> None:
+    settle = world.settlement.settle
+
+    def corrected_before(job: str) -> None:
+        monkeypatch.setattr(world.settlement, "settle", settle)
+        world.drop("_retake.json", b"{}")
+        take_all(world, "_retake.json")
+        if late == "the refusal itself":
+            settle(job)
+
+    monkeypatch.setattr(world.settlement, "settle", corrected_before)
+    world.drop("_retake.json", b"{")
+    take_all(world, "_retake.json")
+    world.minutes_pass(10)
+    assert outputs(world) == {}
+    world.drop("_retake.json", b"{")
+    take_all(world, "_retake.json")
+    assert told(world, "_retake.json")["state"] == "REFUSED"
