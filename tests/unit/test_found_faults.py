@@ -630,3 +630,25 @@ def test_a_preset_that_has_been_corrected_is_not_told_to_be_broken(world: World,
     world.drop("_retake.json", b"{")
     take_all(world, "_retake.json")
     assert told(world, "_retake.json")["state"] == "REFUSED"
+
+
+def test_an_overdue_answer_does_not_undo_that_a_preset_starts_the_clip(world: World, film: bytes, monkeypatch: Any) -> None:
+    world.clock.now = time.time() - 200
+    world.drop("clip.mp4", film)
+    take_all(world, "clip.mp4")
+    world.clock.now = time.time()
+    tell = world.answers.tell_waiting
+
+    def preset_comes(place: Any) -> None:
+        monkeypatch.setattr(world.answers, "tell_waiting", tell)
+        world.drop("_retake.json", b"{}")
+        take_all(world, "_retake.json")
+        tell(place)
+
+    monkeypatch.setattr(world.answers, "tell_waiting", preset_comes)
+    take_all(world, "clip.mp4")
+    world.queue.later.clear()  # the message is lost
+    world.clock.now += 60
+    world.sweeping().sweep()
+    take_all(world, *world.queue.keys)
+    assert len(jobs(world)) == 1

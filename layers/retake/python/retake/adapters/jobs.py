@@ -96,8 +96,8 @@ class JobsTable:
         return _row(after["Attributes"])
 
     def told(self, place: Row) -> None:
-        """Take a waiting file off the list of things to look at: its answer is written."""
-        self._change_place(place["bucket"], place["key"], "REMOVE #q, #t", "attribute_exists(waits)")
+        """Take a waiting file off the list of things to look at: its answer is written. If another time was set meanwhile, that holds."""
+        self._change_place(place["bucket"], place["key"], "REMOVE #q, #t", "#t = :at", {":at": place.get("at", 0)})
 
     def look_later(self, place: Row, due: float) -> None:
         """Put off the next look at a waiting file."""
