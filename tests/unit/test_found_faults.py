@@ -652,3 +652,14 @@ def test_an_overdue_answer_does_not_undo_that_a_preset_starts_the_clip(world: Wo
     world.sweeping().sweep()
     take_all(world, *world.queue.keys)
     assert len(jobs(world)) == 1
+
+
+def test_the_longest_preset_and_the_longest_address_fit_into_a_row(world: World, film: bytes) -> None:
+    folder = "f" * 1000 + "/"
+    world.drop(f"{folder}_retake.json", b'{"prompt": "%s"}' % (b"\x7f" * 65_500))  # each sign six when it is escaped
+    world.drop(f"{folder}clip.json", json.dumps({"first_frame_url": "https://a.b/" + "🎬" * 2036}, ensure_ascii=False).encode())
+    world.drop(f"{folder}clip.mp4", film)
+    take_all(world, f"{folder}clip.json", f"{folder}clip.mp4")
+    place = world.jobs.place("input", f"{folder}clip.mp4")
+    assert place["newest"] == jobs(world)[0]["id"]
+    assert sum(len(f"{name}{value}".encode()) for name, value in place.items()) < 200_000  # DynamoDB takes 400 KB

@@ -148,7 +148,7 @@ class Intake:
     def _note(self, dropped: Drop, place: Row) -> Sidecar | Refusal | Waits:
         """Find what a clip starts with; files that were taken with a note keep it, whatever the preset says now."""
         if dropped.was(place.get("own", "")):
-            return sidecar.note(json.loads(place["note"]))
+            return _taken_with(place)
         own = sidecar.FORM.read(self._bucket.read(dropped.sidecar, 0, MAX_BYTES + 1)) if dropped.sidecar else None
         if isinstance(own, Refusal):
             return own
@@ -196,7 +196,7 @@ class Intake:
         if self._add(dropped, note, existing, {"id": job_id, "state": State.CLAIMED, "seconds": round(checked.seconds, 3)} | fields):
             return [job_id]
         taken = self._place(dropped.video)
-        if taken.get("own") == dropped.own and taken["note"] != note.canonical():  # somebody was faster, and saw another preset
+        if taken.get("own") == dropped.own and _taken_with(taken) != note:  # somebody was faster, and saw another preset
             return self._video(dropped.video)
         return []
 
@@ -271,6 +271,10 @@ class Intake:
 def _starts_again(job: Row, dropped: Drop) -> bool:
     newer = set(dropped.versions.split()) - set(job["versions"].split())  # a file that is gone by now makes no drop newer
     return State(job["state"]) in RETRIED_BY_A_NEWER_DROP and bool(newer)
+
+
+def _taken_with(place: Row) -> Sidecar:
+    return sidecar.note(json.loads(place["note"]))
 
 
 def _sidecar_among(keys: list[str]) -> str | None:

@@ -1,5 +1,6 @@
 """DynamoDB: the jobs, the places in the bucket they belong to, and the gate; every write is conditional."""
 
+import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -119,7 +120,7 @@ class JobsTable:
         condition = "(attribute_not_exists(dropped_at) OR dropped_at <= :at)"
         if note:
             sets += ", own = :own, note = :note"
-            values |= {":own": dropped.own, ":note": note.canonical()}
+            values |= {":own": dropped.own, ":note": json.dumps(_storable(vars(note)), ensure_ascii=False)}  # escaped, 64 KB could be 400
             condition += " AND (attribute_not_exists(own) OR own <> :own OR note = :note)"
         return self._change_place(bucket, key, f"{sets} REMOVE waits, since, #q, #t", condition, values, "ALL_OLD")
 
