@@ -13,7 +13,7 @@ if "error" in told:
     sys.exit(f"{told['error']}; {told['do_now']}")
 for job in told["jobs"]:
     if job["saved"]:
-        print(f"{job['saved']} of {job['file']}, {job['cost_usd']} USD")
+        print(f"{job['saved']} of {job['file']}, {job.get('cost_usd', '?')} USD")
     else:
         print(f"{job['file']} {job['state']}: {job['trouble'] or job.get('message')}; {job.get('do_now')}")
 for refused in told["refused"]:  # here already, before anything was uploaded

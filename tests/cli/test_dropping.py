@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from cli import dropping
+from cli import dropping, drops
+from cli.console import Screen
 from cli.dropping import Ready, upload
 from cli.planning import Wish, etag, plan
 from cli.repair import retry
@@ -139,6 +140,19 @@ def test_a_folder_takes_its_preset_along_and_its_job_is_the_one_that_the_pipelin
     (other,) = drop(stack, shoot)
     assert take(world, "shoot/film.json") == [other.job]
     assert world.input.head("shoot/_retake.json") != before
+
+
+def test_a_clip_that_waits_has_its_note_before_others_are_uploaded(
+    world: World, stack: Stack, shoot: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The preset, which goes first, lets it start without its note in half a minute."""
+    world.drop("shoot/waits.mp4", (shoot / "film.mp4").read_bytes())
+    (shoot / "waits.mp4").write_bytes((shoot / "film.mp4").read_bytes())
+    put: list[str] = []
+    stack.s3.meta.events.register("before-parameter-build.s3.PutObject", lambda params, **_: put.append(params["Key"]))
+    monkeypatch.setattr(dropping, "AT_ONCE", 1)
+    drops.run(stack, Screen(as_json=True), [shoot], Wish(modes=("flex_3",)), drops.How(dry_run=False, wait=False, out=shoot))
+    assert put == ["shoot/_retake.json", "shoot/waits.json", "shoot/film.json", "shoot/film.mp4"]
 
 
 def test_a_clip_dropped_alone_has_the_job_that_the_preset_in_the_bucket_makes(world: World, stack: Stack, film: Path) -> None:

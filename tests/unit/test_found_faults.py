@@ -1,13 +1,16 @@
 """Faults that once broke a law, each as it was found: kills and interleavings, histories that prove nothing, jobs that stop others."""
 
 import contextlib
+import io
 import json
 import socket
 import threading
+import time
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, IncompleteReadError
+from botocore.response import StreamingBody
 
 from retake.adapters.segmind import ResultFiles
 from retake.rules.contract import Answer
@@ -15,7 +18,9 @@ from retake.rules.gate import PRICE
 from retake.rules.states import Held
 
 from .conftest import TIMED_OUT, World, signed
-from .test_intake import take
+from .test_intake import take, told
+from .test_presets import jobs, pass_by
+from .test_presets import take as take_all
 
 URL = "https://input.s3.eu-central-1.amazonaws.com/clip.mp4"
 
@@ -556,3 +561,99 @@ def test_a_job_left_to_a_person_frees_its_place_at_segmind(table: Any) -> None:
     world.minutes_pass(20, every=2)
     assert [world.job(f"j{n}")["held"] for n in range(2)] == ["attention"] * 2
     assert world.jobs.gate()[0].leases == {}, "nobody asks about them any more, and they shut the gate for the rest of the hour"
+
+
+@pytest.mark.parametrize("preset_first", [True, False])
+def test_a_sidecar_that_is_deleted_makes_no_second_job_of_its_clip_and_the_preset(world: World, film: bytes, preset_first: bool) -> None:
+    world.clock.now = time.time()
+    files = {"a/_retake.json": b'{"prompt": "oil"}', "a/clip.json": b'{"prompt": "own"}', "a/clip.mp4": film}
+    for key in list(files)[not preset_first :]:
+        world.drop(key, files[key])
+        take_all(world, key)
+    world.s3.delete_object(Bucket="input", Key="a/clip.json")
+    take_all(world, "a/clip.mp4")  # its event, a second time
+    world.drop("a/_retake.json", files["a/_retake.json"])
+    take_all(world, "a/_retake.json", "a/clip.mp4", "a/clip.json")
+    pass_by(world, 100)
+    assert [job["prompt"] for job in jobs(world)] == ["own"]
+    assert told(world, "a/clip.mp4")["state"] == "RENDERING"
+
+
+def test_a_failed_job_does_not_start_again_because_its_sidecar_is_deleted(world: World, film: bytes) -> None:
+    world.drop("clip.json", b"{}")
+    world.drop("clip.mp4", film)
+    take_all(world, "clip.mp4")
+    (job,) = jobs(world)
+    world.move(job["id"], "FAILED", reason="no")
+    world.settlement.settle(job["id"])
+    world.s3.delete_object(Bucket="input", Key="clip.json")
+    take_all(world, "clip.mp4")
+    assert told(world, "clip.mp4")["state"] == "FAILED"
+    world.drop("clip.mp4", film)
+    world.drop("clip.json", b"{}")
+    take_all(world, "clip.mp4")
+    assert told(world, "clip.mp4")["state"] == "RENDERING"
+
+
+@pytest.mark.parametrize("came", [b"", b"{}", b'{"prompt": '])
+def test_a_preset_that_came_half_is_not_taken_for_a_broken_one(world: World, monkeypatch: Any, came: bytes) -> None:
+    world.drop("_retake.json", b'{"prompt": "oil"}')
+    whole = world.s3.get_object(Bucket="input", Key="_retake.json")
+    monkeypatch.setattr(world.s3, "get_object", lambda **_: whole | {"Body": StreamingBody(io.BytesIO(came), whole["ContentLength"])})
+    with pytest.raises(IncompleteReadError):
+        world.intake.take("_retake.json")
+    assert outputs(world) == {}
+
+
+@pytest.mark.parametrize("late", ["the refusal itself", "sweep, for the one who was killed"])
+def test_a_preset_that_has_been_corrected_is_not_told_to_be_broken(world: World, monkeypatch: Any, late: str) -> None:
+    settle = world.settlement.settle
+
+    def corrected_before(job: str) -> None:
+        monkeypatch.setattr(world.settlement, "settle", settle)
+        world.drop("_retake.json", b"{}")
+        take_all(world, "_retake.json")
+        if late == "the refusal itself":
+            settle(job)
+
+    monkeypatch.setattr(world.settlement, "settle", corrected_before)
+    world.drop("_retake.json", b"{")
+    take_all(world, "_retake.json")
+    world.minutes_pass(10)
+    assert outputs(world) == {}
+    world.drop("_retake.json", b"{")
+    take_all(world, "_retake.json")
+    assert told(world, "_retake.json")["state"] == "REFUSED"
+
+
+def test_an_overdue_answer_does_not_undo_that_a_preset_starts_the_clip(world: World, film: bytes, monkeypatch: Any) -> None:
+    world.clock.now = time.time() - 200
+    world.drop("clip.mp4", film)
+    take_all(world, "clip.mp4")
+    world.clock.now = time.time()
+    tell = world.answers.tell_waiting
+
+    def preset_comes(place: Any) -> None:
+        monkeypatch.setattr(world.answers, "tell_waiting", tell)
+        world.drop("_retake.json", b"{}")
+        take_all(world, "_retake.json")
+        tell(place)
+
+    monkeypatch.setattr(world.answers, "tell_waiting", preset_comes)
+    take_all(world, "clip.mp4")
+    world.queue.later.clear()  # the message is lost
+    world.clock.now += 60
+    world.sweeping().sweep()
+    take_all(world, *world.queue.keys)
+    assert len(jobs(world)) == 1
+
+
+def test_the_longest_preset_and_the_longest_address_fit_into_a_row(world: World, film: bytes) -> None:
+    folder = "f" * 1000 + "/"
+    world.drop(f"{folder}_retake.json", b'{"prompt": "%s"}' % (b"\x7f" * 65_500))  # each sign six when it is escaped
+    world.drop(f"{folder}clip.json", json.dumps({"first_frame_url": "https://a.b/" + "🎬" * 2036}, ensure_ascii=False).encode())
+    world.drop(f"{folder}clip.mp4", film)
+    take_all(world, f"{folder}clip.json", f"{folder}clip.mp4")
+    place = world.jobs.place("input", f"{folder}clip.mp4")
+    assert place["newest"] == jobs(world)[0]["id"]
+    assert sum(len(f"{name}{value}".encode()) for name, value in place.items()) < 200_000  # DynamoDB takes 400 KB

@@ -131,6 +131,8 @@ def test_a_waiting_file_is_due_from_its_first_drop_until_it_is_told(jobs: JobsTa
     jobs.look_later(again, 700)
     assert jobs.due(699, 9) == []
     jobs.told(again)
+    assert [row["at"] for row in jobs.due(9999, 9)] == [700], "another time was set meanwhile"
+    jobs.told(jobs.place("b", "k"))
     assert jobs.due(9999, 9) == []
     jobs.look_later(again, 800)
     assert jobs.due(9999, 9) == []

@@ -17,7 +17,11 @@ class Answers:
         """Write a job's answer under its name: the clip's key, or its side key when a newer job has that."""
         told: tuple[int, str] | None = None
         while job := self._jobs.job(job_id):
-            newest = self._jobs.place(job["bucket"], job["key"]).get("newest", job_id)
+            place = self._jobs.place(job["bucket"], job["key"])
+            if not place:  # a note that was refused, and has been corrected since
+                self.forget(job["key"])
+                return
+            newest = place.get("newest", job_id)
             if told == (job["v"], newest):
                 return
             overtaken = told is not None and told[1] == job_id and newest != job_id

@@ -147,8 +147,8 @@ class Intake:
 
     def _note(self, dropped: Drop, place: Row) -> Sidecar | Refusal | Waits:
         """Find what a clip starts with; files that were taken with a note keep it, whatever the preset says now."""
-        if place.get("own") == dropped.own:
-            return sidecar.note(json.loads(place["note"]))
+        if dropped.was(place.get("own", "")):
+            return _taken_with(place)
         own = sidecar.FORM.read(self._bucket.read(dropped.sidecar, 0, MAX_BYTES + 1)) if dropped.sidecar else None
         if isinstance(own, Refusal):
             return own
@@ -196,7 +196,7 @@ class Intake:
         if self._add(dropped, note, existing, {"id": job_id, "state": State.CLAIMED, "seconds": round(checked.seconds, 3)} | fields):
             return [job_id]
         taken = self._place(dropped.video)
-        if taken.get("own") == dropped.own and taken["note"] != note.canonical():  # somebody was faster, and saw another preset
+        if taken.get("own") == dropped.own and _taken_with(taken) != note:  # somebody was faster, and saw another preset
             return self._video(dropped.video)
         return []
 
@@ -245,7 +245,7 @@ class Intake:
         own = owner is None or owner["id"] == job["id"] or State(owner["state"]) in RETRIED_BY_A_NEWER_DROP
         accepted = own and State(job["state"]) not in RETRIED_BY_A_NEWER_DROP
         newest = str(job["id"] if accepted else place.get("newest", job["id"]))
-        if newest != place.get("newest") or "waits" in place or (note and place.get("own") != dropped.own):
+        if newest != place.get("newest") or "waits" in place or (note and not dropped.was(place.get("own", ""))):
             self._jobs.take_place(dropped, newest, accepted, note)
         self._answers.forget(side_key(dropped.video.key, newest))  # it may have been told there while a refusal had its name
         self._answers.tell(newest)
@@ -269,7 +269,12 @@ class Intake:
 
 
 def _starts_again(job: Row, dropped: Drop) -> bool:
-    return State(job["state"]) in RETRIED_BY_A_NEWER_DROP and job["versions"] != dropped.versions
+    newer = set(dropped.versions.split()) - set(job["versions"].split())  # a file that is gone by now makes no drop newer
+    return State(job["state"]) in RETRIED_BY_A_NEWER_DROP and bool(newer)
+
+
+def _taken_with(place: Row) -> Sidecar:
+    return sidecar.note(json.loads(place["note"]))
 
 
 def _sidecar_among(keys: list[str]) -> str | None:

@@ -1,5 +1,6 @@
 """DynamoDB: the jobs, the places in the bucket they belong to, and the gate; every write is conditional."""
 
+import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -96,8 +97,8 @@ class JobsTable:
         return _row(after["Attributes"])
 
     def told(self, place: Row) -> None:
-        """Take a waiting file off the list of things to look at: its answer is written."""
-        self._change_place(place["bucket"], place["key"], "REMOVE #q, #t", "attribute_exists(waits)")
+        """Take a waiting file off the list of things to look at: its answer is written. If another time was set meanwhile, that holds."""
+        self._change_place(place["bucket"], place["key"], "REMOVE #q, #t", "#t = :at", {":at": place.get("at", 0)})
 
     def look_later(self, place: Row, due: float) -> None:
         """Put off the next look at a waiting file."""
@@ -119,7 +120,7 @@ class JobsTable:
         condition = "(attribute_not_exists(dropped_at) OR dropped_at <= :at)"
         if note:
             sets += ", own = :own, note = :note"
-            values |= {":own": dropped.own, ":note": note.canonical()}
+            values |= {":own": dropped.own, ":note": json.dumps(_storable(vars(note)), ensure_ascii=False)}  # escaped, 64 KB could be 400
             condition += " AND (attribute_not_exists(own) OR own <> :own OR note = :note)"
         return self._change_place(bucket, key, f"{sets} REMOVE waits, since, #q, #t", condition, values, "ALL_OLD")
 

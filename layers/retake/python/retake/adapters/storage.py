@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any, Protocol
 from urllib.parse import unquote_plus
 
@@ -55,8 +56,8 @@ class InputBucket:
             if error_code(error) == "NoSuchKey":
                 return None
             raise
-        with found["Body"] as body:
-            return _file(key, found), body.read(most)
+        with closing(found["Body"]) as body:  # read to its end where that is near: only then is a torn line noticed
+            return _file(key, found), body.read() if found["ContentLength"] <= most else body.read(most)
 
     def find(self, key: str) -> File | None:
         """Look for the object an event names: under the key as it stands, then under its URL-decoded form."""

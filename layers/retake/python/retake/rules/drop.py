@@ -76,6 +76,10 @@ class Drop:
         """Tell this clip with its sidecar, or without one, from later ones: once they are taken with a note, they keep it."""
         return replace(self, frame=None).versions
 
+    def was(self, own: str) -> bool:
+        """Tell whether `own` is of this clip with its sidecar, or with one that is gone by now."""
+        return own == self.own or own.startswith(f"{self.own} ")
+
 
 def kind(key: str) -> Kind:
     """Tell what a key is by its name alone; upper and lower case are the same."""
