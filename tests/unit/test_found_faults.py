@@ -657,3 +657,18 @@ def test_the_longest_preset_and_the_longest_address_fit_into_a_row(world: World,
     place = world.jobs.place("input", f"{folder}clip.mp4")
     assert place["newest"] == jobs(world)[0]["id"]
     assert sum(len(f"{name}{value}".encode()) for name, value in place.items()) < 200_000  # DynamoDB takes 400 KB
+
+
+def test_killed_before_its_row_is_written_a_clip_whose_sidecar_is_deleted_is_not_forgotten(
+    world: World, film: bytes, monkeypatch: Any
+) -> None:
+    for key, body in {"clip.mp4": film, "clip.json": b"{}"}.items():
+        world.drop(key, body)
+        time.sleep(1)  # the sidecar is newer, by the clock of the bucket
+    monkeypatch.setattr(world.jobs, "add", die)
+    with pytest.raises(Died):
+        take_all(world, "clip.mp4")
+    monkeypatch.undo()
+    world.s3.delete_object(Bucket="input", Key="clip.json")
+    take_all(world, "clip.mp4")
+    assert told(world, "clip.mp4")["state"] == "RENDERING"

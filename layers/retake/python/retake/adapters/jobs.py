@@ -117,7 +117,7 @@ class JobsTable:
         bucket, key, dropped_at = dropped.bucket, dropped.video.key, dropped.dropped_at
         sets = "SET newest = :job, dropped_at = :at, #b = :bucket, #k = :key" + (", accepted = :job" if accepted else "")
         values = {":job": job_id, ":at": dropped_at.isoformat(timespec="milliseconds"), ":bucket": bucket, ":key": key}
-        condition = "(attribute_not_exists(dropped_at) OR dropped_at <= :at)"
+        condition = "(attribute_not_exists(dropped_at) OR dropped_at <= :at OR newest = :job)"
         if note:
             sets += ", own = :own, note = :note"
             values |= {":own": dropped.own, ":note": json.dumps(_storable(vars(note)), ensure_ascii=False)}  # escaped, 64 KB could be 400
