@@ -97,7 +97,12 @@ def _plan(ready: Sequence[Ready], stack: Stack, done: bool = False) -> Group:
     over = f"; {usd(left)} are left of today's budget, the rest waits for the next days" if total > left else ""
     verb = "dropped; `retake watch` shows them move" if done else "nothing was dropped"
     lines = [Text(f"… and {len(ready) - SHOWN} more", "dim")] if len(ready) > SHOWN else []
+    lines += [Text(f"{plain(key)} goes along: other clips that wait in that folder start with it", "dim") for key in _presets(ready)]
     return Group(table, *lines, Text(f"{sums}{over}; {verb}", "bold")) if ready else Group()
+
+
+def _presets(ready: Sequence[Ready]) -> list[str]:
+    return sorted({one.intended.preset_key for one in ready if one.intended.preset is not None})
 
 
 def _known(one: Ready) -> str:
@@ -130,7 +135,7 @@ def _tell_rejected(rejected: Rejected, screen: Screen) -> None:
 
 
 def _as_json(ready: Sequence[Ready], rejected: Rejected, stack: Stack) -> dict[str, Any]:
-    would = {"jobs": [_ready_json(one) for one in ready], "refused": _rejected_json(rejected)}
+    would = {"jobs": [_ready_json(one) for one in ready], "presets": _presets(ready), "refused": _rejected_json(rejected)}
     return would | {"usd": round(sum(one.price for one in ready), 2), "budget_left_usd": round(costs.budget(stack).left, 2)}
 
 

@@ -127,8 +127,16 @@ class _Default:
     goes_along: bytes | None = None
 
 
+@cache
+def _misspelt(folder: Path) -> Path | None:
+    found = (file for file in folder.iterdir() if drop.kind(file.name) is Kind.PRESET and file.name != preset.NAME)
+    return next(found, None)
+
+
 def _default(path: Path, key: str, there: There, whole: bool) -> _Default:
     file = path.parent / preset.NAME
+    if misspelt := _misspelt(path.parent):
+        return _Default(Refusal(f"{misspelt} is no preset: the name is {preset.NAME}, in lower case", "rename it"))
     raw = file.read_bytes() if file.is_file() else None
     here = preset.parse(raw) if raw is not None else None
     if isinstance(here, Refusal):

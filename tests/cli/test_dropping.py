@@ -1,5 +1,6 @@
 """Nothing is uploaded twice, nothing half-new is paid, and the id that is told here is the one the pipeline gives."""
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,14 @@ def test_a_folder_takes_its_preset_along_and_its_job_is_the_one_that_the_pipelin
     (other,) = drop(stack, shoot)
     assert take(world, "shoot/film.json") == [other.job]
     assert world.input.head("shoot/_retake.json") != before
+
+
+def test_a_dry_run_tells_which_preset_would_go_along(stack: Stack, shoot: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for as_json in (True, False):
+        drops.run(stack, Screen(as_json=as_json), [shoot], Wish(), drops.How(dry_run=True, wait=False, out=shoot))
+    told, _, drawn = capsys.readouterr().out.partition("\n}\n")
+    assert json.loads(told + "\n}")["presets"] == ["shoot/_retake.json"]
+    assert "shoot/_retake.json goes along" in drawn
 
 
 def test_a_clip_that_waits_has_its_note_before_others_are_uploaded(

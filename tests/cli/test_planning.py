@@ -133,6 +133,13 @@ def test_a_preset_that_the_pipeline_would_refuse_is_refused_here(folder: Path) -
     assert 'the field "rerun" is unknown' in refusals(rejected)[0][1]
 
 
+def test_a_preset_in_another_spelling_is_refused_here_too(folder: Path) -> None:
+    (folder / "_Retake.JSON").write_text("{}")
+    planned, rejected = plan([folder], Wish(prompt="ink"), 30)
+    assert [one.key for one in planned] == ["shoot/day 2/b.MP4"]
+    assert "_Retake.JSON is no preset: the name is _retake.json" in refusals(rejected)[0][1]
+
+
 def test_what_is_in_the_bucket_fills_in_unless_a_folder_brings_its_own(folder: Path) -> None:
     def there(key: str) -> dict[str, str] | Refusal | None:
         return {"shoot/_retake.json": {"prompt": "there", "mode": "flex_1"}, "_retake.json": {"prompt": "root", "mode": "flex_3"}}.get(key)

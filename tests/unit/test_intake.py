@@ -192,3 +192,14 @@ class _Film:
     def read(self, size: int = -1, /) -> bytes:
         chunk, self._film = (self._film, b"") if size < 0 else (self._film[:size], self._film[size:])
         return chunk
+
+
+def test_a_clip_that_is_taken_does_not_wait_again_for_a_first_frame_that_is_gone(world: World, film: bytes, look: bytes) -> None:
+    world.drop("clip.mp4", film)
+    world.drop("clip.json", b'{"first_frame": "look.png"}')
+    world.drop("look.png", look)
+    (job,) = take(world, "clip.mp4")
+    world.submission().submit(job)
+    world.s3.delete_object(Bucket="input", Key="look.png")
+    assert take(world, "clip.mp4", "clip.json") == set()
+    assert told(world, "clip.mp4")["state"] == "RENDERING"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from retake.rules import drop, sidecar
 from retake.rules.drop import Drop, File, Kind
-from retake.rules.preset import FORM, GRACE, SCHEMA, Preset, Waits, key_for, merge, parse, settle
+from retake.rules.preset import FORM, GRACE, SCHEMA, Preset, Waits, decide, key_for, merge, parse
 from retake.rules.refusal import Refusal
 from retake.rules.sidecar import Sidecar
 
@@ -122,20 +122,20 @@ def preset(at: float = THEN, states: Any = None) -> Preset:
 @pytest.mark.parametrize(("clip", "since", "dropped"), [(0, 0, 0), (0, 9, 0), (0, 0, 9), (9, 0, 0), (0.0, 8.1, 5)])
 def test_a_clip_without_a_sidecar_waits_for_it_from_the_latest_of_its_times(clip: float, since: float, dropped: float) -> None:
     asked = (file("a/c.mp4", THEN + clip), None, preset(THEN + dropped), THEN + since)
-    waits = settle(*asked, now=THEN + 9)
+    waits = decide(*asked, now=THEN + 9)
     start = THEN + (9 if 9 in (clip, since, dropped) or since == 8.1 else 0) + GRACE
     assert isinstance(waits, Waits)
     assert waits.until == start
     assert "a/_retake.json" in waits.why
     assert "a/c.json" in waits.why
-    assert settle(*asked, now=start) == Sidecar(prompt="ink")
+    assert decide(*asked, now=start) == Sidecar(prompt="ink")
 
 
 def test_only_a_clip_without_a_sidecar_waits_for_one() -> None:
     clip = file("a/c.mp4")
-    assert settle(clip, {}, preset(), THEN, THEN) == Sidecar(prompt="ink")
-    assert settle(clip, {}, None, THEN, THEN) == Sidecar()
-    alone = settle(clip, None, None, THEN, THEN + 9999)
+    assert decide(clip, {}, preset(), THEN, THEN) == Sidecar(prompt="ink")
+    assert decide(clip, {}, None, THEN, THEN) == Sidecar()
+    alone = decide(clip, None, None, THEN, THEN + 9999)
     assert isinstance(alone, Waits)
     assert alone.until is None
     assert "a/c.json" in alone.why
@@ -144,7 +144,7 @@ def test_only_a_clip_without_a_sidecar_waits_for_one() -> None:
 @pytest.mark.parametrize("own", [None, {}, {"prompt": "own", "mode": "flex_1"}])
 def test_nothing_starts_beside_a_broken_preset(own: Any) -> None:
     refusal = FORM.check({"mode": "no"})
-    waits = settle(file("a/c.mp4"), own, preset(states=refusal), THEN, THEN + 9999)
+    waits = decide(file("a/c.mp4"), own, preset(states=refusal), THEN, THEN + 9999)
     assert isinstance(waits, Waits)
     assert waits.until is None
     assert "a/_retake.json" in waits.why

@@ -21,6 +21,7 @@ from .rules.states import ENDED, READY, RETRIED_BY_A_NEWER_DROP, State
 from .settlement import Settlement
 
 GRACE = 180  # seconds that a lone sidecar or image may stay unanswered; a lone clip is answered at once
+NAMING = 100  # clips that once named an image, and are asked whether they still do
 PAGE = 500  # clips, at most, that one message wakes when a preset or a first frame is dropped; another message goes on
 
 
@@ -107,7 +108,7 @@ class Intake:
 
     def _image(self, file: File, page: str | None) -> None:
         clips = [key for key in self._jobs.clips_of_frame(self._bucket.name, file.key) if key > (page or "")]
-        if not page and not any(self._names(video_key, file.key) for video_key in clips[:PAGE]):
+        if not page and not any(self._names(video_key, file.key) for video_key in clips[:NAMING]):
             self._wait(file, drop.missing(Kind.IMAGE, file.key), at_once=False)
         self._queue.look_at(self._bucket.name, *clips[:PAGE])
         if clips[PAGE:]:
@@ -139,6 +140,9 @@ class Intake:
             self._jobs.names_frame(self._bucket.name, frame_key, file.key)
             frame_file = self._bucket.head(frame_key)
             if frame_file is None:
+                taken = self._jobs.job(place["newest"]) if dropped.was(place.get("own", "")) else None
+                if taken:  # with the image that is gone by now
+                    return self._seen_before(dropped, note, taken, place)
                 self._wait(file, drop.missing(Kind.VIDEO, file.key, frame_key), at_once=True)
                 return []
             self._join(frame_file)
@@ -153,7 +157,7 @@ class Intake:
         if isinstance(own, Refusal):
             return own
         since = datetime.fromisoformat(place["since"]).timestamp() if "since" in place else self._clock()
-        return preset.settle(dropped.video, own, self._preset_for(dropped.video.key), since, self._clock())
+        return preset.decide(dropped.video, own, self._preset_for(dropped.video.key), since, self._clock())
 
     def _hold_back(self, dropped: Drop, waits: Waits, place: Row) -> list[str]:
         """Let a clip wait for its sidecar, or for its folder's preset to be corrected."""

@@ -66,7 +66,7 @@ def merge(own: Fields, preset: Fields, key: str) -> Sidecar | Refusal:
     return filled if isinstance(filled, Refusal) else sidecar.note(filled)
 
 
-def settle(clip: File, own: Fields | None, preset: Preset | None, since: float, now: float) -> Sidecar | Refusal | Waits:
+def decide(clip: File, own: Fields | None, preset: Preset | None, since: float, now: float) -> Sidecar | Refusal | Waits:
     """Say what a clip starts with, or what it waits for.
 
     Parameters: `own`, what its sidecar states, `None` without one; `preset`, that of its folder; `since`, when it was first seen.
