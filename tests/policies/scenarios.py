@@ -218,26 +218,29 @@ def a_failed_render_is_told(scene: Scene) -> Iterator[None]:
 
 
 def a_leftover_answer_is_replaced(scene: Scene) -> Iterator[None]:
-    scene.drop_pair(scene.key, scene.clip)
-    scene.settled()
-    scene.rewind({"Poll": "RENDERING", "Deliver": "DELIVERING"}.get(scene.verb, "DELIVERED"))
+    if scene.verb == "Poll":
+        _render_without_an_address(scene)
+    else:
+        scene.drop_pair(scene.key, scene.clip)
+        scene.settled()
+        scene.rewind("DELIVERING" if scene.verb == "Deliver" else "DELIVERED")
     if scene.verb == "Deliver":
         scene.rule(endpoint="file", match=scene.key, times=1, fault="answer", status=503)
     elif scene.verb == "Sweep":
         scene.age(scene.job["pk"], at=0)
     scene.leave(".error.json")
     yield
-    scene.look_at_job(scene.verb)
-    scene.eventually(lambda: scene.read(scene.key + ".error.json") is None, "the leftover is gone")
+    try:
+        scene.look_at_job(scene.verb)
+        scene.eventually(lambda: scene.read(scene.key + ".error.json") is None, "the leftover is gone")
+    finally:
+        if scene.verb == "Poll":
+            scene.rewind("FAILED", reason="a test")
 
 
 def a_job_that_ends_meanwhile(scene: Scene) -> Iterator[None]:
     if scene.verb == "Poll":  # another run's poll ends it, while this one is told of a result without an address
-        scene.rule(endpoint="submit", match=scene.key, settings={"shape": "unknown"})
-        scene.drop_pair(scene.key, scene.clip)
-        job = scene.eventually(lambda: (answer := scene.answer(scene.key)) and answer.get("reason") and answer["job"], "a reason")
-        scene.stop_run(job)
-        scene.rewind("RENDERING", reason="-")
+        _render_without_an_address(scene)
         asked, end = scene.late("result"), "FAILED"
     else:  # another delivery finds the file gone, while this one still waits for it
         scene.drop_pair(scene.key, scene.clip)
@@ -253,6 +256,15 @@ def a_job_that_ends_meanwhile(scene: Scene) -> Iterator[None]:
         scene.rewind(end, reason="a test")
         looking.result()
     assert (scene.answer(scene.key) or {})["state"] == end
+
+
+def _render_without_an_address(scene: Scene) -> None:
+    """Have a clip rendered of which the result tells no address, and no wait-loop ask for it: each poll writes that into the answer."""
+    scene.rule(endpoint="submit", match=scene.key, settings={"shape": "unknown"})
+    scene.drop_pair(scene.key, scene.clip)
+    job = scene.eventually(lambda: (answer := scene.answer(scene.key)) and answer.get("reason") and answer["job"], "a reason")
+    scene.stop_run(job)
+    scene.rewind("RENDERING", reason="-")
 
 
 def a_broken_upload_is_ended(scene: Scene) -> Iterator[None]:
