@@ -59,8 +59,10 @@ class Browser:
         self.asked, self.said, self.dialogs = [], [], []
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
         self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
+        self.run("window.former = true")
         self.send("Page.navigate", url=url)
-        self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
+        self.until("!window.former && document.readyState === 'complete' && location.href !== 'about:blank'")
+        self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")  # input before the first frame is dropped
 
     def run(self, script: str) -> Any:
         """Evaluate JavaScript in the page."""
