@@ -310,6 +310,21 @@ def test_a_first_frame_of_a_thousand_clips_wakes_them_page_by_page(world: World,
     assert woken == [500, 1000, 1100]
 
 
+def test_an_image_that_many_clips_once_named_asks_some_of_them_and_wakes_all(
+    world: World, look: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "NAMING", 3)
+    keys = [f"a/{number}.mp4" for number in range(9)]
+    for key in keys:
+        world.jobs.names_frame("input", "a/look.png", key)
+    world.drop("a/look.png", look)
+    asked: list[str] = []
+    monkeypatch.setattr(world.intake, "_names", lambda video_key, frame_key: asked.append(video_key))
+    world.intake.take("a/look.png")
+    assert (asked, world.queue.keys) == (keys[:3], keys)
+    assert "waits" in world.jobs.place("input", "a/look.png")
+
+
 @pytest.mark.parametrize("moment", ["take_place", "place", "waiting"])
 def test_two_looks_that_see_different_presets_make_one_job(world: World, film: bytes, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
     """The preset changes, and another look goes all the way, just before a step of the first."""
