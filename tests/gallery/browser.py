@@ -62,7 +62,6 @@ class Browser:
         self.run("window.former = true")
         self.send("Page.navigate", url=url)
         self.until("!window.former && document.readyState === 'complete' && location.href !== 'about:blank'")
-        self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")  # input before the first frame is dropped
 
     def run(self, script: str) -> Any:
         """Evaluate JavaScript in the page."""
@@ -78,8 +77,13 @@ class Browser:
             time.sleep(0.05)
         return value
 
+    def rest(self) -> None:
+        """Wait until all is drawn: a person acts on what is seen, and only after a frame is the page told what is in view."""
+        self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
     def press(self, key: str) -> None:
         """Press a key as a person does."""
+        self.rest()
         code = {" ": "Space"}.get(key, key if len(key) > 1 else f"Key{key.upper()}")
         numbers = {" ": 32, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Tab": 9, "Escape": 27}
         text = {"text": key} if len(key) == 1 else {}
@@ -89,6 +93,7 @@ class Browser:
 
     def drag(self, selector: str, start: float, end: float) -> None:
         """Press the mouse within an element and let it go elsewhere in it; from 0, its left side, to 1."""
+        self.rest()
         x, y, width, height = self.run(
             f"(({{x, y, width, height}}) => [x, y, width, height])(document.querySelector({json.dumps(selector)}).getBoundingClientRect())"
         )
