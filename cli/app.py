@@ -131,7 +131,7 @@ def show(
 def watch(
     context: typer.Context,
     prefix: Prefix = "",
-    until_done: Annotated[bool, typer.Option("--until-done", help="End when nothing is under way any more.")] = False,
+    until_done: Annotated[bool, typer.Option("--until-done", help="End when nothing more goes on by itself.")] = False,
 ) -> None:
     """Watch what is under way."""
     session: Session = context.obj

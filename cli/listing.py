@@ -115,7 +115,7 @@ def _times(row: Row) -> Table:
 
 
 def watch(stack: Stack, screen: Screen, prefix: str, until_done: bool) -> None:
-    """Show what is under way as it moves, until the user has seen enough, or nothing moves any more."""
+    """Show what is under way as it moves, until the user has seen enough, or with `until_done` nothing goes on without a person."""
     seen: dict[str, Row] = {row["id"] or row["key"]: row for row in _under_way(stack, prefix)}
     shown: dict[str, str] = {}
     with Live(console=screen.out, auto_refresh=False, transient=True) if screen.live else nullcontext() as live:
@@ -130,7 +130,7 @@ def watch(stack: Stack, screen: Screen, prefix: str, until_done: bool) -> None:
                 live.update(_picture(rows, screen), refresh=True)
             else:
                 _tell_changes(rows, shown, screen)
-            if until_done and not [row for row in moving.values() if row["id"]]:
+            if until_done and all(map(jobs.needs_a_person, moving.values())):
                 break
             time.sleep(EVERY)
     if screen.live:

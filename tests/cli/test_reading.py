@@ -9,7 +9,7 @@ from rich.console import Console
 
 from cli import costs, doctor, jobs, listing
 from cli.app import _common_first
-from cli.console import Problem, clock_time, duration, plain
+from cli.console import Problem, Screen, clock_time, duration, plain
 from cli.stack import Stack
 from retake.adapters.jobs import _storable
 from retake.rules.states import State
@@ -111,3 +111,18 @@ def test_the_doctor_names_held_jobs_that_wait_for_a_person(stack: Stack, world: 
     world.table.put_item(Item=_storable(row(1, State.HELD, held="attention") | {"pk": "job#1"}))
     found = list(doctor._jobs(stack))
     assert [(finding.verdict, finding.what) for finding in found[1:]] == [(doctor.MEND, "1 wait for a person: day 1/clip 001.mp4")]
+
+
+def test_watching_ends_when_only_a_person_could_go_on(
+    stack: Stack, world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asleep = _storable(row(1, State.HELD, held="attention", reason="two requests fit") | {"pk": "job#1", "queue": "due", "at": 1})
+    world.table.put_item(Item=asleep)
+    alone = world.jobs.waiting("input", "b.mp4", "waits for its sidecar b.json", due=1)
+    looks = iter([lambda: None, lambda: world.jobs.told(alone)])
+    monkeypatch.setattr("cli.listing.time.sleep", lambda _: next(looks)())
+    listing.watch(stack, Screen(), "", until_done=True)
+    assert next(looks, None) is None
+    said = capsys.readouterr().out
+    assert "two requests fit" in said
+    assert "waits for its sidecar" in said
