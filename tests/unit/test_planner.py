@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.waiting import DISTRIBUTIONS, ODD, every, follow, learn, optimum, planned, rows
-from retake.rules.planner import LONGEST_GAP, LONGEST_RENDER, MOST_AGES, PRIOR, Plan
+from retake.rules.planner import LONGEST_GAP, LONGEST_RENDER, MOST_AGES, PRIOR, Plan, _present
 
 SECONDS = st.floats(1, 3500)
 RENDERS = st.lists(SECONDS, max_size=60) | st.lists(st.sampled_from([0.0, -1.0, nan, inf, 1e9, 3.0, 164.0, 164.0, 1200.5]), max_size=60)
@@ -121,6 +121,20 @@ def test_what_is_learned_takes_the_place_of_the_prior_smoothly() -> None:
     assert 600 <= first[1] <= 620
     for learned, most in ((1, 21), (10, 18), (20, 16), (40, 5)):
         assert fmean(Plan.learn(renders[:learned]).seen(x)[0] for x in renders[:20]) <= most
+
+
+@pytest.mark.parametrize("name", ["usual", "two humps", "far humps", "heavy tail"])
+def test_nothing_is_forgotten_by_accident_and_a_jump_is_seen(name: str) -> None:
+    """Renders that stay what they are look changed once in a hundred times; what is left then teaches little."""
+    kept = []
+    for seed in range(300):
+        random = Random(f"{name} {seed}")
+        jobs = (DISTRIBUTIONS[name](random, 1) for _ in range(250))
+        renders = [job.render for job in jobs if job.render < inf and not job.failed][:200]
+        kept.append(len(_present(renders)))
+    assert sum(size < 200 for size in kept) < 0.1 * len(kept)
+    assert sum(size < 100 for size in kept) < 0.03 * len(kept)
+    assert len(_present([*renders, *(1.5 * seconds for seconds in renders[:60])])) <= 100
 
 
 def test_planning_takes_little_time() -> None:

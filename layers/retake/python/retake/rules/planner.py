@@ -9,15 +9,15 @@ have ended by an age, the cost of going on from a poll at age s that found the j
 solved from the last render backwards. Between two renders nothing is gained by asking later than right after the first, so the renders
 themselves, and a few ages between those that are far apart, are the only candidates: about 100 sums for each of 200, some milliseconds.
 
-The renders are those of the present, not of all times: a batch whose median is not that of the batch before makes the older ones forgotten,
-and of what is left newer ones weigh more. Each is spread to its neighbours, so that a plan does not follow the accidents of 200 samples;
+The renders are those of the present, not of all times: a newest batch that is longer or shorter than the rest makes the rest forgotten, and
+of what is left newer ones weigh more. Each is spread to its neighbours, so that a plan does not follow the accidents of 200 samples;
 while there are few, the published mean stands in. Past the longest render the gaps grow to the cap.
 
 Ages correct themselves where a list of waits would not: a poll that comes late (a pause, a run started anew) is followed by the next
 planned one. A job that Segmind still had in its queue begins its plan then: its render cannot have begun before.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -31,7 +31,9 @@ LONGEST_RENDER = RECORD_LIFE - LONGEST_GAP  # seconds; what is told to have take
 WINDOW = 200  # renders that a plan is learned from
 HALF_LIFE = 60  # renders after which one weighs half
 NEIGHBOURS = 5  # places to either side that a render is spread over
-SURPRISE = 2  # standard deviations by which the median has to move until older renders are forgotten
+# Renders in a newest batch, and the standard deviations by which it has to differ until older ones are forgotten: the fewer are left, the
+# less is learned from them, and the surer it must be.
+SURPRISES = ((50, 2.5), (25, 3.0))
 TAIL_GROWTH = 1.5  # of the gaps past the last planned age
 MOST_AGES = 40
 # Quantiles of a log-logistic distribution: Segmind's published mean, 164 s, and a spread that is a guess, as others quote minutes more.
@@ -105,12 +107,12 @@ class Plan:
 
 
 def _present(renders: list[float]) -> list[float]:
-    """Leave out what was before the renders changed: a half is dropped if the newer one's median is another (a sign test)."""
-    for size in (100, 50, 25):
-        if len(renders) >= 2 * size:
-            median = sorted(renders[-2 * size : -size])[size // 2]
-            newer = renders[-size:]
-            if abs(sum((x > median) - (x < median) for x in newer)) > SURPRISE * sqrt(2 * size):
+    """Leave out what was before the renders changed: a newest batch stands alone if it is longer or shorter (a rank-sum test)."""
+    for size, deviations in SURPRISES:
+        older, newer = sorted(renders[:-size]), renders[-size:]
+        if len(older) >= size:
+            ahead = sum(bisect_left(older, x) + bisect_right(older, x) - len(older) for x in newer)
+            if abs(ahead) > deviations * sqrt(size * len(older) * (len(renders) + 1) / 3):
                 renders = newer
     return renders
 
