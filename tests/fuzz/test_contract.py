@@ -89,7 +89,7 @@ def fit_to_be_stored(value: Any) -> bool:
 @example(Answer(200, json.dumps({"generation_url": "https://h/" + "x" * 500_000})))
 @example(Answer(200, '{"output": "https://h/a b\\u0000.mp4"}'))
 def test_every_answer_gives_a_declared_value_that_can_be_stored(answer: Answer) -> None:
-    submitted, progress, result, row = read_submit(answer), read_status(answer), read_result(answer, {}), read_history(answer)
+    submitted, progress, result, row = read_submit(answer), read_status(answer), read_result(answer, {}), read_history(answer, "r")
     assert isinstance(submitted, SUBMITTED)
     assert isinstance(progress, PROGRESS)
     assert result is None or isinstance(result, Found)
@@ -130,7 +130,7 @@ def test_an_accepted_request_is_known_by_its_id_alone(more: dict[str, Any], name
 def test_a_megabyte_of_nesting_is_no_error(opening: str) -> None:
     for word in ("output", "error", "history"):
         answer = Answer(200, f'{{"{word}":' + opening * (1_000_000 // len(opening)))
-        read_submit(answer), read_status(answer), read_result(answer, {}), read_history(answer), read_page(answer, 1)
+        read_submit(answer), read_status(answer), read_result(answer, {}), read_history(answer, "r"), read_page(answer, 1)
 
 
 def test_json_within_json_is_unwrapped_only_so_far() -> None:

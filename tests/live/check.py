@@ -118,7 +118,7 @@ class Check:
             "there_after": self._row_at(),
             "absent_at": [seen["after"] for seen in self._rows if not seen["there"]],
             "row": outline(row.body),
-            "row_understood": isinstance(read_history(row), Found),
+            "row_understood": isinstance(read_history(row, request_id), Found),
             "list_key": [name for name, value in page.body.items() if isinstance(value, list)],
             "envelope": sorted(page.body),
             "listed_fields": sorted(listed[0]) if listed else None,

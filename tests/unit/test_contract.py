@@ -64,6 +64,7 @@ def answer(status: int, body: Any = "", **headers: str) -> Answer:
         (answer(406, {"error": "balance is below this call's price"}), Held.CREDITS),
         (answer(406, {"error": "Team spend limit reached"}), Held.CREDITS),
         (answer(406, {"error": "mode must be one of adhere_1"}), Rejected),
+        (answer(406, {"error": "Invalid value for video_url: https://in.s3.amazonaws.com/shoot/end-credits.mp4?X-Amz-Date=1"}), Rejected),
         (answer(413, HTML), Rejected),
         (answer(422, {"detail": [{"loc": ["body", "mode"], "msg": "bad", "type": "x"}]}), Rejected),
         (answer(429), Held.RATE),
@@ -93,7 +94,7 @@ def test_nothing_that_may_have_been_accepted_is_taken_for_a_refusal(given_answer
 def test_no_answer_is_an_error(given_answer: Answer) -> None:
     read_submit(given_answer)
     read_status(given_answer)
-    for found in (read_result(given_answer, {}), read_history(given_answer)):
+    for found in (read_result(given_answer, {}), read_history(given_answer, ID)):
         if isinstance(found, Found):
             assert found.url.lower().startswith(("http://", "https://"))
             assert all(isfinite(value) for value in found.metrics.values())
@@ -126,6 +127,8 @@ def test_an_id_that_is_accepted_can_do_nothing_in_a_url(text: str) -> None:
         (answer(422, HTML), Failed(HTML)),
         (answer(404, {"error": f"Request {ID} not found"}), Gone()),
         (answer(410, {"error": "gone"}), Gone()),
+        *((answer(status, {"status": "FAILED", "error": "no"}), Unanswered) for status in (401, 402, 403, 406, 429, 500)),
+        (answer(404, {"status": "FAILED", "error": "not found"}), Gone),
         *((answer(status, HTML), Unanswered) for status in (0, 200, 302, 400, 401, 403, 404, 405, 406, 429, 500, 502, 503, 504)),
     ],
     ids=str,
@@ -182,12 +185,16 @@ def test_a_result_that_names_no_address_gives_none(body: Any) -> None:
         ({"generation_url": URL, "model_status": "COMPLETED", "request_body": {"video_url": "https://input.example/clip.mp4"}}, URL),
         ({"model_status": "FAILED", "error": "out of memory", "generation_url": None}, Failed("out of memory")),
         ({"model_status": "failed"}, Failed("Segmind gave no reason")),
+        ({"data": {"request_id": ID, "model_status": "COMPLETED", "generation_url": URL}}, URL),
+        ({"success": True, "data": [{"generation_url": URL}]}, URL),
+        ({"data": {"request_id": ID, "model_status": "FAILED", "error": "out of memory"}}, Failed("out of memory")),
+        ({"data": [{"request_id": "another", "generation_url": URL}]}, None),
         ({"model_status": "PENDING", "generation_url": None, "request_body": {"video_url": "https://input.example/clip.mp4"}}, None),
         ({}, None),
     ],
 )
 def test_a_row_of_the_history_tells_a_result_a_failure_or_nothing(row: dict[str, Any], meaning: Any) -> None:
-    read = read_history(answer(200, row))
+    read = read_history(answer(200, row), ID)
     assert (read.url if isinstance(read, Found) else read) == meaning
 
 

@@ -44,6 +44,11 @@ def test_a_page_is_the_first_list_of_requests_wherever_it_is(page: Any) -> None:
         answer(401, [LISTED]),
         answer(200, {"data": [], "total": 37}),
         answer(200, {"messages": ["no"]}),
+        answer(200, {"data": [], "pagination": {"totalItems": 37}}),
+        answer(200, {"data": [], "total": "37"}),
+        answer(200, {"errors": [], "data": [{"requestId": ID}]}),
+        answer(200, {"success": False, "data": []}),
+        answer(200, {"error": "the history is not available", "data": []}),
     ],
 )
 def test_an_answer_that_is_no_page_is_not_taken_for_an_empty_history(given_answer: Answer) -> None:

@@ -103,7 +103,7 @@ class Polling:
 
     def _from_history(self, loop: Loop, job: Row, age: float) -> Loop:
         answer = self._segmind.history(job["request_id"])
-        match read_history(answer):
+        match read_history(answer, job["request_id"]):
             case Found(url, figures):
                 return self._deliver(loop, job, url, figures)
             case Failed(reason):
@@ -133,7 +133,7 @@ class Polling:
         """The file could not be had where it was said to be: the history may know better."""
         if not job.get("delivery_tries") or self._shut():
             return
-        found = read_history(self._segmind.history(job["request_id"]))
+        found = read_history(self._segmind.history(job["request_id"]), job["request_id"])
         if isinstance(found, Found) and found.url != job["result_url"]:
             self._jobs.note(job, result_url=found.url)
 

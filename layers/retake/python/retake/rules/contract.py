@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from math import ceil
+from re import sub
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -128,10 +129,10 @@ Progress = Running | Completed | Failed | Gone | Unanswered
 def read_submit(answer: Answer, prompt: str = "") -> Submitted:
     """Say what became of a submit; whatever is not certainly accepted or certainly refused is `Unknown`.
 
-    Parameters: `prompt`, as it was sent; an answer may quote it, and its words are not Segmind's.
+    Parameters: `prompt`, as it was sent; an answer may quote it, or an address that was sent, and their words are not Segmind's.
     """
     status, words = answer.status, answer.words
-    own_words = words.replace(prompt, " ") if prompt else words
+    own_words = sub(r"https?://\S+", " ", words.replace(prompt, " ") if prompt else words)
     if not answer.sent:
         return Withheld(Held.RATE, f"Segmind could not be reached: {words}")
     if 200 <= status < 300:
@@ -159,7 +160,7 @@ def read_status(answer: Answer) -> Progress:
     match status.upper() if isinstance(status, str) else "":
         case "COMPLETED":
             return Completed(_metrics(body))
-        case "FAILED" if answer.status < 500:
+        case "FAILED" if 200 <= answer.status < 300 or answer.status in (400, 422):  # with any other code the account may be meant
             return Failed(answer.words if any(body.get(name) for name in ("error", "detail")) else "Segmind gave no reason")
         case "QUEUED":
             return Running(queued=True)
@@ -180,11 +181,11 @@ def read_result(answer: Answer, sent: Mapping[str, Any]) -> Found | None:
     return _find(answer.body, ("output", "video", "video_url", "url"), sent) if answer.status == 200 else None
 
 
-def read_history(answer: Answer) -> Found | Failed | None:
+def read_history(answer: Answer, request_id: str) -> Found | Failed | None:
     """Find the result, or the failure, in a request's row of the history; `None` when it tells neither."""
-    row = answer.body
+    row = _row(answer.body, request_id)
     if str(row.get("model_status", "")).upper() == "FAILED":
-        return Failed(answer.words if row.get("error") else "Segmind gave no reason")
+        return Failed(Answer(200, json.dumps(row)).words if row.get("error") else "Segmind gave no reason")
     return _find(row, ("generation_url",), {})
 
 
@@ -229,6 +230,15 @@ def _urls(value: Any, depth: int = 0) -> Iterator[str]:
     elif isinstance(value, dict) and depth < 4:
         for name in ("url", "video_url", "video", "videos", "output"):
             yield from _urls(value.get(name), depth + 1)
+
+
+def _row(value: Any, request_id: str, depth: int = 0) -> dict[str, Any]:
+    """Find the row of a request, however it is wrapped; one that names another request is none. Empty when there is none."""
+    if isinstance(value, dict) and ("generation_url" in value or "model_status" in value):
+        return value if value.get("request_id", request_id) == request_id else {}
+    within = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    found = (_row(item, request_id, depth + 1) for item in within if depth < 3)
+    return next((row for row in found if row), {})
 
 
 def _find(body: Mapping[str, Any], places: tuple[str, ...], sent: Mapping[str, Any]) -> Found | None:

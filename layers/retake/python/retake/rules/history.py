@@ -12,12 +12,15 @@ from urllib.parse import parse_qs, urlsplit
 from .contract import Answer, is_id, path_of
 
 _DEPTH = 4
-_COUNTS = ("total", "total_count", "total_items", "count")
+_COUNTS = ("total", "totalcount", "totalitems", "totalrows", "totalrecords", "totalresults", "count")  # without "_", in lower case
 Rows = list[Mapping[str, Any]]
 
 
 def read_page(answer: Answer, page: int) -> Rows | None:
-    """Give the rows of a page of the history, whatever its envelope; `None` when it cannot be read."""
+    """Give the rows of a page of the history, whatever its envelope; `None` when it cannot be read.
+
+    An empty list is an empty page only if nothing beside it could be a row, an error, or a number of rows.
+    """
     try:
         body = json.loads(answer.text) if answer.status == 200 else None
     except (ValueError, RecursionError):
@@ -26,8 +29,9 @@ def read_page(answer: Answer, page: int) -> Rows | None:
     for found in lists:
         if any(isinstance(row, dict) and "request_id" in row for row in found):
             return [row for row in found if isinstance(row, dict)]
-    says_more = page == 1 and any(isinstance(count, int) and count > 0 for count in _counts(body))
-    return [] if [] in lists and not says_more else None
+    says_more = page == 1 and any(str(count).strip("0").isdecimal() for count in _counts(body))
+    holds_more = any(isinstance(item, dict) for found in lists for item in found)
+    return [] if [] in lists and not (says_more or holds_more or _says_error(body)) else None
 
 
 def is_ours(row: Mapping[str, Any], sent: Mapping[str, Any], mark: str) -> bool | None:
@@ -72,9 +76,13 @@ def _lists(value: Any, depth: int = 0) -> Iterator[list[Any]]:
 
 def _counts(value: Any, depth: int = 0) -> Iterator[Any]:
     if isinstance(value, dict) and depth < _DEPTH:
-        yield from (value[name] for name in _COUNTS if name in value)
+        yield from (item for name, item in value.items() if name.lower().replace("_", "") in _COUNTS)
         for item in value.values():
             yield from _counts(item, depth + 1)
+
+
+def _says_error(body: Any) -> bool:
+    return isinstance(body, dict) and (body.get("success") is False or any(body.get(name) for name in ("error", "errors", "detail")))
 
 
 def _inputs(value: Any, depth: int = 0) -> dict[str, Any]:
