@@ -48,6 +48,36 @@ def test_a_record_that_is_gone_is_found_in_the_history(world: World) -> None:
     assert world.polling.poll(world.loop(job))["next"] == "DELIVER"
 
 
+def test_the_history_is_asked_with_a_request_of_its_own(world: World) -> None:
+    job = world.rendering()
+    world.clock.now += 100
+    world.segmind.status_answer = NOT_FOUND
+    world.polling.poll(world.loop(job))
+    assert sum(world.jobs.gate()[0].requests.values()) == 2
+
+
+def test_a_record_that_is_gone_when_requests_are_used_up_is_looked_for_in_the_history_next(world: World, monkeypatch: Any) -> None:
+    job = world.rendering()
+    world.clock.now += 100
+    world.segmind.status_answer = NOT_FOUND
+    shut = iter([0, 7])
+    monkeypatch.setattr(world.polling, "_shut", lambda: next(shut))
+    after = world.polling.poll(world.loop(job))
+    assert (after["next"], after["wait_seconds"]) == ("WAIT", 7)
+    monkeypatch.undo()
+    monkeypatch.setattr(world.segmind, "status", None)
+    world.segmind.history_answer = Answer(200, '{"generation_url": "https://images.segmind.com/r.mp4"}')
+    assert world.polling.poll(after)["next"] == "DELIVER"
+
+
+def test_a_record_that_goes_between_its_completion_and_its_result_is_found_in_the_history(world: World) -> None:
+    job = world.rendering()
+    world.clock.now += 100
+    world.segmind.status_answer, world.segmind.result_answer = COMPLETED, NOT_FOUND
+    world.segmind.history_answer = Answer(200, '{"generation_url": "https://images.segmind.com/r.mp4"}')
+    assert world.polling.poll(world.loop(job) | {"completed": True})["next"] == "DELIVER"
+
+
 @pytest.mark.parametrize(
     ("answer", "wait", "keys_read"),
     [(Answer(429, headers={"retry-after": "90"}), 90, 0), (Answer(503), 15, 0), (Answer(0, "ReadTimeout"), 15, 0), (Answer(401), 15, 1)],

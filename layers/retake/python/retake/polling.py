@@ -62,7 +62,7 @@ class Polling:
         if wait := self._shut():
             return loop | {"next": WAIT, "wait_seconds": wait}
         age = self._clock() - job["submitted_at"]
-        if age > RECORD_LIFE:
+        if loop.pop("gone", False) or age > RECORD_LIFE:
             return self._from_history(loop, job, age)
         if loop.get("completed"):
             return self._result(loop, job, {})
@@ -74,7 +74,7 @@ class Polling:
             case Failed(reason):
                 return self._end(loop, job, State.FAILED, reason)
             case Gone() if age > EARLY:
-                return self._from_history(loop, job, age)
+                return self._gone(loop, job, age)
             case Unanswered() as answer:
                 return self._unanswered(loop, job, answer)
             case progress:
@@ -97,9 +97,18 @@ class Polling:
         answer = self._segmind.result(job["request_id"])
         if result := read_result(answer, job.get("sent", {})):
             return self._deliver(loop, job, result.url, {**found, **result.metrics})
-        if answer.status != 200:
-            return self._unanswered(loop, job, read_status(answer))
+        age = self._clock() - job["submitted_at"]
+        match read_status(answer):
+            case Gone() if age > EARLY:
+                return self._gone(loop, job, age)
+            case progress if answer.status != 200:
+                return self._unanswered(loop, job, progress)
         return self._keep_asking(loop, job, f"completed, but its result has no address: {answer.text[:2000]}")
+
+    def _gone(self, loop: Loop, job: Row, age: float) -> Loop:
+        if wait := self._shut():  # the next turn's request is for the history at once
+            return loop | {"next": WAIT, "wait_seconds": wait, "gone": True}
+        return self._from_history(loop, job, age)
 
     def _from_history(self, loop: Loop, job: Row, age: float) -> Loop:
         answer = self._segmind.history(job["request_id"])
