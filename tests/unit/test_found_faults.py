@@ -672,3 +672,13 @@ def test_killed_before_its_row_is_written_a_clip_whose_sidecar_is_deleted_is_not
     world.s3.delete_object(Bucket="input", Key="clip.json")
     take_all(world, "clip.mp4")
     assert told(world, "clip.mp4")["state"] == "RENDERING"
+
+
+def test_a_history_too_long_to_be_read_to_its_end_proves_no_absence(world: World) -> None:
+    unknown(world)
+    world.segmind.pages = [page(row(f"r-{n}", video_url="https://input.s3.eu-central-1.amazonaws.com/other.mp4")) for n in range(1, 60)]
+    for _ in range(12):
+        world.minutes_pass()
+    assert len(world.segmind.sent) == 1
+    world.minutes_pass(20)
+    assert world.job()["held"] == Held.ATTENTION

@@ -22,7 +22,7 @@ LOOKS = 3  # without a trace, over ...
 ABSENT_SECONDS = 300  # ... at least so long, before the request counts as absent: how soon a row appears is not known
 DEAF_SECONDS = 900  # the history has told nothing for so long, before a person is asked
 ASKED_AGAIN = 900  # seconds between two looks after that
-MOST_PAGES = 20
+MOST_PAGES = 50  # a longer history proves no absence
 READ_SECONDS = 30  # after which a look goes on the next time: other jobs wait for the same sweep
 
 
@@ -118,6 +118,8 @@ class Recovery:
                     return str(row["request_id"])
                 if ours is None and owner is None:
                     verdict = Look.UNCLEAR
+        else:
+            return Look.UNCLEAR
         return verdict
 
     def _page(self, page: int, since: datetime) -> Rows | Look:
