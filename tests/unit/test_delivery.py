@@ -1,7 +1,11 @@
 """One pass into the bucket; what breaks is tried again, what is gone is said to be gone."""
 
+import functools
+import hashlib
 import io
+import random
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -149,6 +153,40 @@ class _Breaks:
 
 def test_a_body_that_can_be_read_once_is_uploaded_in_one_pass(bucket: OutputBucket) -> None:
     assert bucket.put_video("k", io.BufferedReader(io.BytesIO(FILM)), len(FILM), {}, None) == '"e"'  # type: ignore[arg-type]
+
+
+class _Parts:
+    """Takes a multipart upload, and keeps no more of it than its hash and the sizes of its parts."""
+
+    def __init__(self) -> None:
+        self.hash, self.sizes = hashlib.sha256(), list[int]()
+
+    def create_multipart_upload(self, **_: Any) -> dict[str, str]:
+        return {"UploadId": "u"}
+
+    def upload_part(self, Body: bytearray, **_: Any) -> dict[str, str]:  # noqa: N803
+        self.hash.update(Body)
+        self.sizes.append(len(Body))
+        return {"ETag": str(len(self.sizes))}
+
+    def complete_multipart_upload(self, MultipartUpload: dict[str, list[Any]], **_: Any) -> dict[str, str]:  # noqa: N803
+        assert len(MultipartUpload["Parts"]) == len(self.sizes)
+        return {"ETag": '"e"'}
+
+
+@pytest.mark.parametrize("size", [1, 3 * 2**23, 3 * 2**23 + 1])
+def test_a_body_of_unknown_length_is_no_more_than_one_part_in_memory(size: int) -> None:
+    whole, s3 = random.Random(size).randbytes(size), _Parts()
+    body = io.BytesIO(whole)
+    body.read = functools.partial(lambda read, most: read(min(most, 65_536)), body.read)  # type: ignore[assignment]
+    tracemalloc.start()
+    try:
+        assert OutputBucket(s3, "output").put_video("k", body, None, {}, None) == '"e"'
+        assert tracemalloc.get_traced_memory()[1] < 9.5 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert (s3.hash.digest(), sum(s3.sizes)) == (hashlib.sha256(whole).digest(), size)
+    assert set(s3.sizes[:-1]) <= {2**23}
 
 
 def test_a_download_that_breaks_for_good_during_the_upload_is_tried_again_later(world: World, bucket: OutputBucket) -> None:

@@ -202,8 +202,9 @@ class OutputBucket:
         upload = {"Bucket": self.name, "Key": about["Key"]}
         upload["UploadId"] = self._s3.create_multipart_upload(**about)["UploadId"]
         parts: list[dict[str, Any]] = []
+        block = bytearray(_PART)  # the same for all parts, or the last one and its copies would be in memory beside the next
         try:
-            while block := _read_full(body, _PART):
+            while _fill(block, body):
                 number = len(parts) + 1
                 etag = self._s3.upload_part(Body=block, PartNumber=number, **upload)["ETag"]
                 parts.append({"PartNumber": number, "ETag": etag})
@@ -229,8 +230,11 @@ def _file(key: str, found: Mapping[str, Any]) -> File:
     return File(key, found["ETag"].strip('"'), found["ContentLength"], found["LastModified"], None if version == "null" else version)
 
 
-def _read_full(body: Body, size: int) -> bytes:
-    block = bytearray()
-    while len(block) < size and (chunk := body.read(size - len(block))):
-        block += chunk
-    return bytes(block)
+def _fill(block: bytearray, body: Body) -> int:
+    """Fill a block with what a body gives next, and cut it where the body ends; tells how many bytes it has."""
+    filled = 0
+    while filled < len(block) and (chunk := body.read(len(block) - filled)):
+        block[filled : filled + len(chunk)] = chunk
+        filled += len(chunk)
+    del block[filled:]
+    return filled
