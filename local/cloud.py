@@ -177,6 +177,7 @@ def _start_simulator(wanted: Wanted, folder: Path, pids: list[int]) -> str:
     ready = folder / "simulator.json"
     ready.unlink(missing_ok=True)
     options = ["--port", "0", "--key", wanted.key, "--requests-per-minute", str(wanted.scaled_requests), "--ready-file", str(ready)]
+    options += ["--credits", f"{max(100, wanted.daily_budget_usd):g}"]  # or a batch would stop where its budget does not
     command = [sys.executable, "-m", "local.simulator", *options, *wanted.simulator]
     _spawn(command, _clean_environment(folder), folder / "simulator.log", pids)
     _await(ready.exists, pids[-1], folder / "simulator.log")

@@ -95,6 +95,7 @@ def test_from_drop_to_doctor(desk: Desk) -> None:
     costs = desk.json("cost")
     assert costs["total"] == {"jobs": 3, "usd": 1.8}
     assert costs["today"]["spent_usd"] == 1.8
+    assert desk.stack.ledger()["credits"] > 99_000, "the simulator's balance covers the budget"
     found = {finding["about"]: finding["verdict"] for finding in desk.json("doctor")}
     assert found["key"] == found["credits"] == found["stack"] == "fine"
     desk.run("watch", "--until-done")
