@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from retake.adapters.jobs import JobsTable, Row
 from retake.rules.contract import Answer
-from retake.rules.states import Held
+from retake.rules.states import Held, State
 
 from .conftest import TIMED_OUT, World
 
@@ -320,6 +320,16 @@ def test_a_function_that_comes_too_late_books_nothing(world: World) -> None:
     world.submission().submit(job)
     late.submit(job)
     assert world.spent == 0
+
+
+def test_a_function_that_comes_when_all_is_delivered_books_nothing(world: World) -> None:
+    late = world.submission(ReadEarlier(world, world.claimed()))
+    world.submission().submit("j1")
+    world.move("j1", State.DELIVERING, cost_usd=0.45)
+    world.move("j1", State.DELIVERED)
+    world.settlement.settle("j1")
+    late.submit("j1")
+    assert (world.spent, world.jobs.gate()[0].leases, len(world.segmind.sent)) == (0.45, {}, 1)
 
 
 def test_a_bus_that_is_away_does_not_make_a_refused_job_unknown(world: World) -> None:

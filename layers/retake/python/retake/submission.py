@@ -165,7 +165,8 @@ class Submission:
         """Another function has the job; the lease is its own, unless the job has ended."""
         job = self._jobs.job(job_id)
         if job and State(job["state"]) in ENDED:
-            self._gate.release(job_id, None if State(job["state"]) in PAID else 0)
+            settled = "queue" not in job  # its own lease was given back: this one is new, and has bought nothing
+            self._gate.release(job_id, None if State(job["state"]) in PAID and not settled else 0)
 
 
 def _is_ready(job: Row) -> bool:
