@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from retake.rules.sidecar import SCHEMA
@@ -190,7 +191,10 @@ def picture(
     """Make one page of before and after, to open from disk."""
     session: Session = context.obj
     s3, now, life = session.stack.s3, datetime.now(UTC), timedelta(hours=signed or 0)
-    takes = gallery.collect(session.stack.table, s3, gallery.Signed(s3, life) if life else gallery.Beside(s3, out))
+    link = gallery.Signed(s3, life) if life else gallery.Beside(s3, out)
+    columns = (TextColumn("fetching"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=session.screen.err, transient=True, disable=session.screen.as_json) as progress:
+        takes = gallery.collect(session.stack.table, s3, link, progress.track)
     page = gallery.write(gallery.render(takes, "Retake", now, now + life if life else None), out)
     session.screen.show({"page": str(page), "takes": len(takes)}, Text(f"{len(takes)} takes; open {page} in a browser"))
 

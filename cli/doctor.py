@@ -96,7 +96,7 @@ def _key(stack: Stack) -> Iterator[Finding]:
         return
     yield Finding("key", FINE, "Segmind accepts it")
     if left < PRICE:
-        yield Finding("credits", MEND, f"{left:g} USD are left at Segmind, less than a clip", "top up; held jobs go on by themselves")
+        yield Finding("credits", MEND, f"{usd(left)} USD are left at Segmind, less than a clip", "top up; held jobs go on by themselves")
     else:
         few = "" if left >= 10 * PRICE else "top up soon"
         yield Finding("credits", MIND if few else FINE, f"{usd(left)} USD at Segmind, about {int(left / PRICE)} clips", few)

@@ -35,8 +35,11 @@ class How:
 
 def run(stack: Stack, screen: Screen, paths: Sequence[Path], wish: Wish, how: How) -> int:
     """Drop what can be dropped; gives the exit code: 1 when a clip was refused here or there, or failed."""
-    intended, rejected = plan(paths, wish, stack.max_seconds, presets_of(stack))
-    ready = look(stack, intended)
+    try:
+        intended, rejected = plan(paths, wish, stack.max_seconds, presets_of(stack))
+        ready = look(stack, intended)
+    except KeyboardInterrupt:
+        _interrupted(screen, "clips were still being checked, nothing was dropped this time")
     if not screen.as_json:
         _tell_rejected(rejected, screen)
         if not ready and not rejected:

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -76,6 +76,7 @@ class Take:
 
 Object = dict[str, str]  # one version of an object, as S3's operations name it
 Link = Callable[[str, Object, float], Film]  # makes a video reachable: a name for it, where it is, the moment of its picture
+Follow = Callable[[Iterable[Take], int], Iterable[Take]]  # sees the takes pass as they are fetched, and their number
 
 
 class Beside:
@@ -115,11 +116,11 @@ class Signed:
         return Film(self._s3.generate_presigned_url("get_object", Params=asked, ExpiresIn=self._seconds))
 
 
-def collect(table: Any, s3: Any, link: Link) -> list[Take]:
+def collect(table: Any, s3: Any, link: Link, follow: Follow = lambda takes, _: takes) -> list[Take]:
     """Read all jobs, newest first. `table`: a boto3 Table; `s3`: a client that may read both buckets; `link`: `Beside` or `Signed`."""
     rows = [row for row in jobs.everything(table) if row["sk"] == "job"]
     with ThreadPoolExecutor(AT_ONCE) as workers:
-        takes = list(workers.map(lambda row: _take(row, s3, link), rows))
+        takes = list(follow(workers.map(lambda row: _take(row, s3, link), rows), len(rows)))
     return sorted(takes, key=lambda take: (str(take.at), take.clip), reverse=True)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from cli import dropping, drops
 from cli.console import Screen
@@ -120,6 +121,19 @@ def test_an_upload_that_is_interrupted_leaves_no_half_clip(world: World, stack: 
     there = world.input.head("film.mp4")
     assert there is None or there.etag == etag(film)
     assert drop(stack, film, prompt="ink")[0].intended.key == "film.mp4"
+
+
+def test_a_check_that_is_interrupted_says_that_nothing_was_dropped(
+    stack: Stack, film: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(drops, "look", interrupt)
+    with pytest.raises(typer.Exit) as end:
+        drops.run(stack, Screen(), [film], Wish(prompt="ink"), drops.How(dry_run=False, wait=False, out=film.parent))
+    assert end.value.exit_code == 130
+    assert "nothing was dropped this time" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Hundreds of jobs stay readable and quick; hostile names stay text; what is told adds up."""
 
 import io
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from cli import costs, doctor, jobs, listing
+from cli.__main__ import main
 from cli.app import _common_first
 from cli.console import Problem, Screen, clock_time, duration, plain
 from cli.stack import Stack
@@ -105,6 +107,20 @@ def test_durations_and_times_are_short() -> None:
     told = [duration(seconds) for seconds in (0, 59.4, 61, 3700, 90_000, None)]
     assert told == ["0 s", "59 s", "1 m 1 s", "1 h 1 m", "1 d 1 h", ""]
     assert len(clock_time(START.isoformat())) == len("01 Mar 22:00")
+
+
+def test_ctrl_c_while_it_is_starting_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted:
+        @staticmethod
+        def find_spec(name: str, *_: Any) -> None:
+            if name == "cli.app":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "cli.app")
+    monkeypatch.setattr(sys, "meta_path", [Interrupted, *sys.meta_path])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 130
 
 
 def test_the_doctor_names_held_jobs_that_wait_for_a_person(stack: Stack, world: World) -> None:

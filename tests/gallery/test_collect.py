@@ -27,8 +27,11 @@ def test_each_take_has_its_own_clip_and_result_though_both_were_overwritten(worl
     deliver(world, "old", b"film 1")
     world.clock.now += 60
     deliver(world, "new", b"film 2", rerun=2)
-    takes = collect(world.table, world.s3, Beside(world.s3, tmp_path))
+    passed: list[tuple[str, int]] = []
+    follow = lambda takes, total: (passed.append((take.job, total)) or take for take in takes)  # noqa: E731
+    takes = collect(world.table, world.s3, Beside(world.s3, tmp_path), follow)
     assert [take.job for take in takes] == ["new", "old"]
+    assert sorted(passed) == [("new", 2), ("old", 2)]
     for take, clip, film in zip(takes, (b"new", b"old"), (b"film 2", b"film 1"), strict=True):
         assert take.before
         assert take.after
