@@ -117,7 +117,10 @@ class Signed:
 
 
 def collect(table: Any, s3: Any, link: Link, follow: Follow = lambda takes, _: takes) -> list[Take]:
-    """Read all jobs, newest first. `table`: a boto3 Table; `s3`: a client that may read both buckets; `link`: `Beside` or `Signed`."""
+    """Read all jobs, newest first.
+
+    Parameters: `table`, a boto3 Table; `s3`, a client that may read both buckets; `link`, `Beside` or `Signed`; `follow`, a progress bar.
+    """
     rows = [row for row in jobs.everything(table) if row["sk"] == "job"]
     with ThreadPoolExecutor(AT_ONCE) as workers:
         takes = list(follow(workers.map(lambda row: _take(row, s3, link), rows), len(rows)))
