@@ -1,143 +1,232 @@
-"""All measurements side by side: writes `bench/RESULTS.md`, `bench/results.json` (the raw data) and `bench/plots/*.png`.
+"""Run all measurements and write `bench/RESULTS.md` and `bench/plots/*.png`.
 
-`--quick` runs each with next to nothing and writes into the folder named by `--into`: it shows that the bench still runs, not how fast.
+The raw data goes to `.local/bench/results.json`, which is not committed.
 """
 
 import argparse
 import json
 import os
 import platform
-import sys
+import textwrap
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from bench import ROOT, coldstart, delivery, plots, throughput, waiting
+
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent / "layers" / layer / "python") for layer in ("retake", "dependencies")]
+RAW_FOLDER = ROOT / ".local/bench"
+MAX_COLUMNS = 100
+PACKAGES = (
+    "boto3",
+    "httpx",
+    "aws-lambda-powertools",
+    "segmind",
+    "ministack",
+    "pydantic",
+    "aws-xray-sdk",
+)
+INTRODUCTION = """\
+# Results
 
-from bench import coldstart, delivery, plots, throughput, waiting  # noqa: E402
+`make bench` writes this page and the plots. The raw data goes to `.local/bench/results.json`,
+which is not committed. The contenders of a part take turns in one run on one machine. Absolute
+times are only given as ratios. A figure is the median, with the minimum and maximum in brackets.
+"""
 
-PARTS = ("waiting", "throughput", "coldstart", "delivery", "pipeline")
-ABOUT = {
-    "waiting": "Waiting for a render\n\n"
-    "Simulated jobs, 3,000 for each of the seeds 0 to 4; 2 % fail early, 1 % never end. The planner has learned from"
-    " 200 jobs of the distribution; the optimum is that of"
-    " dynamic programming for the very jobs that are counted. How the plan is made: [docs/waiting.md](../docs/waiting.md).",
-    "throughput": "Sustained throughput\n\n"
-    "Simulated time, seeds 0 to 2: 400 jobs (1,600 at 500 requests a minute) dropped at once before the product's own gate and planner,"
-    " which begin with nothing learned; usual renders. The rate is that of the second to the third quarter, while the line is full.",
-    "coldstart": "Initialisation\n\n"
-    "CPU of a fresh interpreter that imports and wires a function, less that of a bare one, as a share of boto3 with every client of the"
-    " stack, httpx, and Powertools' Logger, Metrics, Tracer, Batch, Parameters, Idempotency, Parser and event classes.",
-    "delivery": "Delivery\n\n"
-    "From a server of this machine to a bucket that forgets, over loopback; ratios to downloading to disk and `upload_file` in the same"
-    " round. Memory is the peak above what the process had when everything was imported. Where each connection has a limit of its own, both"
-    " ways, one pass takes as long as one connection needs, and the peer's upload is ahead with ten parts at once. Of a megabyte the fixed"
-    " part of both is most. Ranged requests at once were tried against the former: more CPU and memory, and no faster on these links.",
-    "pipeline": "The whole pipeline\n\n"
-    "The embedded cloud and the peers against the same simulator, 12 jobs at once, seeds 0 and 1, 50 requests a scaled"
-    " minute. The emulator's own time is not scaled, so the pipeline's lag, throughput and polls here contain it tenfold, and 12 jobs are"
-    " too few to sustain a rate: the requests a job, the 429s, and what was paid and never fetched are what this table is for. The SDK's"
-    " loop ends at its first 429. Alone, a drop is at Segmind within a fraction of a second; all at once share this machine's cores with"
-    " the emulator, which answers some 90 calls a job in one process: that is what dominates then, and what Lambda does not have.",
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the results.
+
+    Attributes:
+        title: its heading.
+        text: what is measured, and how.
+    """
+
+    title: str
+    text: str
+
+
+PARTS = {
+    "waiting": Part(
+        "Waiting for a render",
+        """\
+Simulated jobs: 3,000 for each of the seeds 0 to 4. 2 % fail early, and 1 % never end. The poll
+schedule has learned from 200 jobs of the distribution. The optimum is the result of dynamic
+programming for the very jobs that are counted. How the schedule is calculated:
+[docs/waiting.md](../docs/waiting.md).""",
+    ),
+    "throughput": Part(
+        "Sustained throughput",
+        """\
+Simulated time, seeds 0 to 2. 400 jobs (1,600 at 500 requests per minute) are dropped at once. The
+product's own admission control and poll schedule start with nothing learned; renders are usual. The
+rate is measured from the second to the third quarter of the jobs, while enough of them wait.""",
+    ),
+    "coldstart": Part(
+        "Initialization",
+        """\
+CPU time of a fresh interpreter that imports and wires a function, less that of an empty program. It
+is a share of "everything imported": boto3 with every client of the stack, httpx, and Powertools'
+Logger, Metrics, Tracer, Batch, Parameters, Idempotency, Parser and event classes.""",
+    ),
+    "delivery": Part(
+        "Delivery",
+        """\
+From a server of this machine to a bucket that forgets, over loopback. The ratios are to downloading
+to disk and `upload_file` in the same round. Memory is the peak above what the process had once
+everything was imported.
+
+If each connection has its own limit in both directions, one pass takes as long as one connection
+needs, and the peer's upload is ahead because it sends ten parts at once. For one megabyte, most of
+the time is the fixed part of both. Ranged requests at once need more CPU and memory, and were no
+faster on these links.""",
+    ),
+    "pipeline": Part(
+        "The whole pipeline",
+        """\
+The embedded cloud and the peers against the same simulator: 12 jobs at once, seeds 0 and 1, 50
+requests per scaled minute.
+
+The emulator's own time is not scaled. The pipeline's lag, throughput and polls therefore contain it
+tenfold, and 12 jobs are too few to sustain a rate. Read this table for the requests per job, the
+429s, and what was paid for but never fetched. The SDK's loop ends at its first 429.
+
+Alone, a drop reaches Segmind within a fraction of a second. All at once, the jobs share this
+machine's cores with the emulator, which answers about 90 calls per job in one process. That
+dominates here, and does not exist on Lambda.""",
+    ),
 }
 
 
-def measure(part: str, quick: bool) -> dict[str, Any]:
-    """Run one of the measurements."""
+def measure(part: str, is_quick: bool) -> dict[str, Any]:
+    """Run one part of the measurements.
+
+    Parameters:
+        part: one of PARTS.
+        is_quick: measure as little as possible.
+    """
     match part:
         case "waiting":
-            return {"rows": waiting.rows(["usual"], seeds=1, jobs=200) if quick else waiting.rows()}
+            return {"rows": waiting.rows(["usual"], 1, 200) if is_quick else waiting.rows()}
         case "throughput":
-            return {"rows": throughput.rows(20, 1) if quick else throughput.rows()}
+            return {"rows": throughput.rows(20, 1) if is_quick else throughput.rows()}
         case "coldstart":
-            return {"rows": coldstart.rows(1 if quick else 9), "sizes": coldstart.sizes()}
+            return {"rows": coldstart.rows(1 if is_quick else 9), "sizes": coldstart.sizes()}
+        case "delivery" if is_quick:
+            return {"rows": delivery.rows((1,), rounds=1), "broken": []}
         case "delivery":
-            if quick:
-                return {"rows": delivery.rows((1,), rounds=1), "broken": []}
-            return {"rows": delivery.rows((1, 10, 100, 500), rounds=3), "broken": delivery.broken()}
+            rows = delivery.rows((1, 10, 100, 500), rounds=3)
+            return {"rows": rows, "broken": delivery.broken()}
         case _:
             from bench import pipeline
 
-            if quick:
-                pipeline.SCALE = 0.01
-                return {"rows": pipeline.rows(2, 1, ("every 30 s (AWS sample)",))}
-            return {"rows": pipeline.rows()}
+            return {"rows": pipeline.quick_rows() if is_quick else pipeline.rows()}
 
 
-def text(part: str, found: dict[str, Any]) -> str:
-    """Write the tables of one measurement."""
+def tables(part: str, measured: dict[str, Any]) -> str:
+    """Write the tables of one part."""
     match part:
         case "waiting":
-            return waiting.markdown(found["rows"])
+            return waiting.markdown(measured["rows"])
         case "throughput":
-            return throughput.markdown(found["rows"])
+            return throughput.markdown(measured["rows"])
         case "coldstart":
-            return coldstart.markdown(found["rows"], found["sizes"])
+            return coldstart.markdown(measured["rows"], measured["sizes"])
         case "delivery":
-            return delivery.markdown(found["rows"], found["broken"])
+            return delivery.markdown(measured["rows"], measured["broken"])
         case _:
             from bench import pipeline
 
-            return pipeline.markdown(found["rows"])
+            return pipeline.markdown(measured["rows"])
 
 
 def machine() -> dict[str, Any]:
-    """Say where and with what it was measured."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
-    packages = ("boto3", "httpx", "aws-lambda-powertools", "segmind", "ministack", "pydantic", "aws-xray-sdk")
+    """Return where and with what is measured."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "cpu": model,
+        "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "load_at_start": round(os.getloadavg()[0], 1),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in packages},
+        "packages": {name: version(name) for name in PACKAGES},
     }
 
 
+def _cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    for line in info.read_text().splitlines() if info.exists() else ():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
 def main() -> None:
-    """Run everything and write it down."""
-    options = argparse.ArgumentParser(description="All measurements side by side.")
-    options.add_argument("--quick", action="store_true", help="does it still run?")
-    options.add_argument("--into", type=Path, default=HERE, help="where the results go")
-    options.add_argument("--only", action="append", choices=PARTS, help="measure some anew and keep the raw data of the others")
-    given = options.parse_args()
-    raw = given.into / "results.json"
-    found: dict[str, Any] = json.loads(raw.read_text()) if given.only and raw.exists() else {}
-    for part in given.only or PARTS:
-        began, where = time.monotonic(), machine()
-        found[part] = measure(part, given.quick) | {"machine": where}
-        sys.stdout.write(f"{part}: {time.monotonic() - began:.0f} s\n")
-        sys.stdout.flush()
-    given.into.mkdir(parents=True, exist_ok=True)
-    raw.write_text(json.dumps(found, indent=1) + "\n")
-    pictures = plots.draw(json.loads(raw.read_text()), given.into / "plots")
-    (given.into / "RESULTS.md").write_text(results(found, pictures))
+    """Measure everything and write it down."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="measure as little as possible, to test that everything still runs; use with --into",
+    )
+    parser.add_argument(
+        "--into", type=Path, help="folder for everything that is written, the raw data included"
+    )
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=PARTS,
+        help="measure one part again, and keep the raw data of the others; may be repeated",
+    )
+    options = parser.parse_args()
+    folder, raw_folder = options.into or HERE, options.into or RAW_FOLDER
+    raw = raw_folder / "results.json"
+    results = json.loads(raw.read_text()) if options.only and raw.exists() else {}
+    for part in options.only or PARTS:
+        start, where = time.monotonic(), machine()
+        results[part] = measure(part, options.quick) | {"machine": where}
+        print(f"{part}: {time.monotonic() - start:.0f} s", flush=True)
+    raw_folder.mkdir(parents=True, exist_ok=True)
+    raw.write_text(json.dumps(results, indent=1) + "\n")
+    write(results, folder)
 
 
-def results(found: dict[str, Any], pictures: dict[str, str]) -> str:
-    """Write the page of results."""
-    pages = [
-        "# Measured\n\n`make bench` writes this page; the raw data are in [results.json](results.json). The contenders"
-        " of a part take turns in one run on"
-        " one machine, and absolute times are given as ratios only: a figure is the median, with the least and the most in brackets.\n"
-    ]
-    for part in PARTS:
-        if part in found:
-            picture = f"![{part}](plots/{pictures[part]})\n\n" if part in pictures else ""
-            where = found[part]["machine"]
-            packages = ", ".join(f"{name} {number}" for name, number in where["packages"].items())
-            about = (
-                f"{where['date']}, {where['cpu']}, {where['cores']} cores (load {where['load_at_start']} at the start), {where['system']}"
-            )
-            pages.append(f"## {ABOUT[part]}\n\n{picture}{text(part, found[part])}\n\n*{about}, Python {where['python']}; {packages}.*\n")
-    return "\n".join(pages)
+def write(results: dict[str, Any], folder: Path) -> None:
+    """Write the page of results, and the plots."""
+    files = plots.draw(results, folder / "plots")
+    (folder / "RESULTS.md").write_text(page(results, files))
+
+
+def page(results: dict[str, Any], plot_files: dict[str, str]) -> str:
+    """Return the page of results.
+
+    Parameters:
+        results: the results by part.
+        plot_files: the names of the plots' files by part.
+    """
+    sections = [INTRODUCTION]
+    for name, part in PARTS.items():
+        if name in results:
+            blocks = [f"## {part.title}", part.text]
+            if name in plot_files:
+                blocks.append(f"![{name}](plots/{plot_files[name]})")
+            blocks += [tables(name, results[name]), _environment(results[name]["machine"])]
+            sections.append("\n\n".join(blocks) + "\n")
+    return "\n".join(sections)
+
+
+def _environment(machine: dict[str, Any]) -> str:
+    """Write where and with what a part was measured."""
+    cores = f"{machine['cores']} cores (load {machine['load_at_start']} at the start)"
+    packages = ", ".join(f"{name} {number}" for name, number in machine["packages"].items())
+    where = f"{machine['date']}, {machine['cpu']}, {cores}, {machine['system']}"
+    text = f"*{where}, Python {machine['python']}; {packages}.*"
+    return textwrap.fill(text, MAX_COLUMNS, break_long_words=False, break_on_hyphens=False)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,16 @@
-"""What the functions cost to initialise: CPU time of importing each `app.py`, as a share of "everything imported".
+"""Measure what it costs to initialize the functions: the CPU time of importing each `app.py`.
 
-Each sample is a fresh interpreter that sees the layers and what the Lambda runtime brings (boto3 and what it needs), nothing else of this
-environment. The layers' bytecode is made as in the packages (unchecked hashes). The time is the CPU time of the process less that of a
-bare interpreter; contenders take turns, so that a busy machine is busy for all of them.
+Each sample is a fresh interpreter that sees the layers and what the Lambda runtime provides (boto3
+and its requirements), and nothing else of this environment. The layers' bytecode is compiled as in
+the packages, with unchecked hashes. A sample is the CPU time of the process, less that of an empty
+program; the contenders take turns, so a busy machine is busy for all of them.
 """
 
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,23 +18,41 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+from bench import DEPENDENCIES_LAYER, RETAKE_LAYER, ROOT
+
 FUNCTIONS = ("submit", "poll", "deliver", "settle", "sweep")
 RUNTIME = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3", "six")
-HEAVY = ("pydantic", "pydantic_core", "annotated_types", "typing_inspection", "aws_xray_sdk", "wrapt")
-_CLIENTS = "import boto3\nfor name in 's3 sqs events stepfunctions sts secretsmanager'.split(): boto3.client(name)\n"
-_USUAL = (
-    _CLIENTS
-    + "boto3.resource('dynamodb').Table('t')\nimport httpx\nhttpx.Client()\n"
-    + "from aws_lambda_powertools import Logger, Metrics\nLogger(), Metrics(namespace='n')\n"
-    + "from aws_lambda_powertools.utilities import batch, data_classes, parameters\n"
+# What the peers need in addition: Powertools' Parser and Tracer.
+HEAVY = (
+    "pydantic",
+    "pydantic_core",
+    "annotated_types",
+    "typing_inspection",
+    "aws_xray_sdk",
+    "wrapt",
 )
+USUAL = """
+import boto3
+for name in 's3 sqs events stepfunctions sts secretsmanager'.split():
+    boto3.client(name)
+boto3.resource('dynamodb').Table('t')
+import httpx
+httpx.Client()
+from aws_lambda_powertools import Logger, Metrics
+Logger(), Metrics(namespace='n')
+from aws_lambda_powertools.utilities import batch, data_classes, parameters
+"""
+EVERYTHING = f"""{USUAL}
+from aws_lambda_powertools import Tracer
+Tracer()
+from aws_lambda_powertools.utilities import idempotency, parser
+"""
+S3_ALONE = "import boto3\nboto3.client('s3')\n"
+WHOLE = "everything imported"
 PEERS = {
-    "everything imported": _USUAL
-    + "from aws_lambda_powertools import Tracer\nTracer()\n"
-    + "from aws_lambda_powertools.utilities import idempotency, parser\n",
-    "the usual stack, every client": _USUAL,
-    "boto3 with an S3 client alone": "import boto3\nboto3.client('s3')\n",
+    WHOLE: EVERYTHING,
+    "the usual stack, every client": USUAL,
+    "boto3 with an S3 client alone": S3_ALONE,
 }
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "none",
@@ -43,88 +62,132 @@ ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "1",
     "POWERTOOLS_SERVICE_NAME": "retake",
     "POWERTOOLS_TRACE_DISABLED": "true",
-    "TABLE": "jobs",
-    "SECRET_ID": "key",
+    "JOBS_TABLE": "jobs",
+    "SEGMIND_SECRET_ARN": "key",
     "SEGMIND_BASE_URL": "https://api.segmind.com",
     "SEGMIND_HISTORY_URL": "https://api.segmind.com",
 }
 
 
 @contextmanager
-def layers() -> Iterator[dict[str, list[str]]]:
-    """Lay out search paths: with valid bytecode, and with none, as bytecode with stale dates would be."""
+def search_paths() -> Iterator[dict[str, list[str]]]:
+    """Lay out the layers with bytecode ("valid") and without, as if it were stale ("stale")."""
     with TemporaryDirectory() as folder:
         runtime, heavy = Path(folder, "runtime"), Path(folder, "heavy")
-        for place, names in ((runtime, RUNTIME), (heavy, HEAVY)):
-            place.mkdir()
-            for name in names:
-                found = find_spec(name)
-                source = Path(found.origin or "") if found else Path()
-                link = source.parent if source.name == "__init__.py" else source
-                if found:
-                    (place / link.name).symlink_to(link)
+        _link_packages(RUNTIME, runtime)
+        _link_packages(HEAVY, heavy)
         paths = {}
         for kind in ("valid", "stale"):
             built = Path(folder, kind)
-            for layer in ("retake", "dependencies"):
-                leave = shutil.ignore_patterns("__pycache__")
-                shutil.copytree(ROOT / "layers" / layer / "python", built / layer, ignore=leave)
+            layers = _copy_layers(built)
             if kind == "valid":
-                command = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(built)]
-                subprocess.run(command, check=True)
-            paths[kind] = [str(path) for path in (built / "retake", built / "dependencies", runtime, heavy)]
+                _compile(built)
+            paths[kind] = [str(path) for path in (*layers, runtime, heavy)]
         yield paths
 
 
-def cpu_seconds(program: str, path: list[str]) -> float:
-    """Run a program in a fresh interpreter that sees `path` alone; give the CPU seconds it took."""
+def _link_packages(names: Sequence[str], folder: Path) -> None:
+    """Link the packages of this environment that exist."""
+    folder.mkdir()
+    for name in names:
+        spec = find_spec(name)
+        if spec:
+            source = Path(spec.origin or "")
+            package = source.parent if source.name == "__init__.py" else source
+            (folder / package.name).symlink_to(package)
+
+
+def _copy_layers(folder: Path) -> list[Path]:
+    """Copy the layers' sources and return where they are."""
+    without_bytecode = shutil.ignore_patterns("__pycache__")
+    layers = [folder / "retake", folder / "dependencies"]
+    for source, target in zip((RETAKE_LAYER, DEPENDENCIES_LAYER), layers, strict=True):
+        shutil.copytree(source, target, ignore=without_bytecode)
+    return layers
+
+
+def _compile(folder: Path) -> None:
+    command = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+    subprocess.run([*command, str(folder)], check=True)
+
+
+def cpu_seconds(program: str, path: Sequence[str]) -> float:
+    """Run a program in a fresh interpreter that only sees `path`; return its CPU seconds."""
     measured = f"import time\n{program}\nprint(time.process_time())"
     environment = ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(path), "PATH": os.defpath}
-    done = subprocess.run([sys.executable, "-S", "-c", measured], env=environment, capture_output=True, text=True, check=True)
-    return float(done.stdout)
+    result = subprocess.run(
+        [sys.executable, "-S", "-c", measured],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return float(result.stdout)
 
 
 def rows(rounds: int = 9) -> list[dict[str, Any]]:
-    """Measure; one row for each function and peer: the share of "everything imported" in the same round, median, least and most."""
-    app = "import runpy\nrunpy.run_path({!r})"
-    with layers() as paths:
-        programs = {name: (program, "valid") for name, program in PEERS.items()}
-        programs |= {name: (app.format(str(ROOT / "functions" / name / "app.py")), "valid") for name in FUNCTIONS}
-        programs["poll, stale bytecode"] = (programs["poll"][0], "stale")
-        samples: dict[str, list[float]] = {name: [] for name in programs}
+    """Measure every function and peer.
+
+    Returns:
+        A row for each: the ratio to "everything imported" in the same round (median, minimum and
+        maximum), and the CPU seconds of all rounds.
+    """
+    programs = {name: (program, "valid") for name, program in PEERS.items()}
+    programs |= {name: (_import_of(name), "valid") for name in FUNCTIONS}
+    programs["poll, stale bytecode"] = (_import_of("poll"), "stale")
+    samples: dict[str, list[float]] = {name: [] for name in programs}
+    with search_paths() as paths:
         for _ in range(rounds):
-            bare = cpu_seconds("", paths["valid"])
+            empty = cpu_seconds("", paths["valid"])
             for name, (program, kind) in programs.items():
-                samples[name].append(max(0.0, cpu_seconds(program, paths[kind]) - bare))
+                seconds = cpu_seconds(program, paths[kind]) - empty
+                samples[name].append(max(0.0, seconds))
     return [_row(name, samples) for name in programs]
 
 
+def _import_of(function: str) -> str:
+    path = str(ROOT / "functions" / function / "app.py")
+    return f"import runpy\nrunpy.run_path({path!r})"
+
+
 def _row(name: str, samples: dict[str, list[float]]) -> dict[str, Any]:
-    whole = samples["everything imported"]
-    ratios = [mine / all_of_it for mine, all_of_it in zip(samples[name], whole, strict=True)]
-    return {"what": name, "ratio": median(ratios), "ratio_spread": (min(ratios), max(ratios)), "cpu_seconds": samples[name]}
+    pairs = zip(samples[name], samples[WHOLE], strict=True)
+    ratios = [seconds / whole for seconds, whole in pairs]
+    return {
+        "what": name,
+        "ratio": median(ratios),
+        "ratio_spread": (min(ratios), max(ratios)),
+        "cpu_seconds": samples[name],
+    }
 
 
 def sizes() -> list[dict[str, Any]]:
-    """Give the layers' sizes without bytecode."""
-    found = []
-    for layer in ("dependencies", "retake"):
-        files = [path for path in (ROOT / "layers" / layer / "python").rglob("*") if path.is_file()]
-        source = sum(path.stat().st_size for path in files if "__pycache__" not in path.parts)
-        found.append({"layer": layer, "source_bytes": source, "files": sum("__pycache__" not in path.parts for path in files)})
-    return found
+    """Return the layers' sizes without bytecode."""
+    table = []
+    for layer, folder in (
+        ("dependencies", DEPENDENCIES_LAYER),
+        ("retake", RETAKE_LAYER / "retake"),
+    ):
+        files = [
+            path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+        ]
+        size = sum(path.stat().st_size for path in files)
+        table.append({"layer": layer, "files": len(files), "source_bytes": size})
+    return table
 
 
-def markdown(table: list[dict[str, Any]], layer_sizes: list[dict[str, Any]]) -> str:
-    """Write the rows as Markdown tables."""
-    lines = ["| imported | CPU ÷ everything imported (least–most) |", "|---|---|"]
+def markdown(table: list[dict[str, Any]], layers: list[dict[str, Any]]) -> str:
+    """Write the rows and the layers' sizes as Markdown tables."""
+    lines = ["| imported | CPU ÷ everything imported (min–max) |", "|---|---|"]
     for row in table:
         least, most = row["ratio_spread"]
         lines.append(f"| {row['what']} | {row['ratio']:.2f} ({least:.2f}–{most:.2f}) |")
     lines += ["", "| layer | files | MB of sources, unpacked |", "|---|---|---|"]
-    lines += [f"| {size['layer']} | {size['files']} | {size['source_bytes'] / 1e6:.2f} |" for size in layer_sizes]
+    for layer in layers:
+        size = layer["source_bytes"] / 1e6
+        lines.append(f"| {layer['layer']} | {layer['files']} | {size:.2f} |")
     return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    sys.stdout.write(markdown(rows(), sizes()) + "\n")
+    print(markdown(rows(), sizes()))

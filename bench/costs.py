@@ -1,22 +1,34 @@
-"""What AWS costs for jobs and a month, from counted calls and list prices; Segmind's own bill, about 0.60 USD a video, comes on top."""
+"""What AWS costs per job and per month, from counted calls and list prices.
 
+Segmind's own bill, about 0.60 USD per clip, comes on top.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-PRICED = "November 2026, us-east-1, on demand, no free tier"
-# USD each
+# List prices in USD: November 2026, us-east-1, on demand, without a free tier.
 TRANSITION = 25e-6
 INVOCATION = 0.20e-6
 GB_SECOND = 13.3334e-6  # arm64
-WRITE_UNIT, READ_UNIT = 0.625e-6, 0.125e-6
-S3_WRITE, S3_READ = 5e-6, 0.4e-6  # PUT, COPY and LIST; GET and HEAD
+WRITE_UNIT = 0.625e-6
+READ_UNIT = 0.125e-6
+S3_WRITE = 5e-6  # PUT, COPY and LIST
+S3_READ = 0.4e-6  # GET and HEAD
 S3_GB_MONTH = 0.023
 SQS_REQUEST = 0.40e-6
 EVENT = 1e-6
-MAIL = 20e-6  # by SNS
-SECRET_MONTH, SECRET_CALL = 0.40, 5e-6
-LOG_GB, TRACE, METRIC_MONTH, ALARM_MONTH, DASHBOARD_MONTH = 0.50, 5e-6, 0.30, 0.10, 3.00
+EMAIL = 20e-6  # by SNS
+SECRET_MONTH = 0.40
+SECRET_CALL = 5e-6
+LOG_GB = 0.50
+TRACE = 5e-6
+METRIC_MONTH = 0.30
+ALARM_MONTH = 0.10
+DASHBOARD_MONTH = 3.00
+SEGMIND_JOB = 0.60
 
-# What one job asks of AWS from its two drops to its end, with five polls; `tests/unit/test_costs.py` counts it.
+# The calls to AWS that one job makes, from its two drops to its end, with five polls.
+# `tests/unit/test_costs.py` counts them.
 CALLS = {
     "GetItem": 58,
     "PutItem": 11,
@@ -27,73 +39,131 @@ CALLS = {
     "PutObject": 6,
     "ListObjectsV2": 2,
 }
-TURNS = 4.9  # of the wait-loop, for the usual renders (bench/waiting.py); three transitions each, and three for Deliver, Choice, Settle
+# Writes by the kind of record, and the units of each: one per KB, as many again in the index, and
+# twice as many there if the record moves.
+WRITES = {"job": 6, "admission": 8, "input": 1, "request": 1, "renders": 1}
+UNITS = {"job": (2 * 4 + 4 * 6) / 6, "admission": 2, "input": 1, "request": 1, "renders": 3}
+
+# Iterations of the wait loop for the usual renders, see bench/waiting.py.
+ITERATIONS = 4.9
+TRANSITIONS = 3 * ITERATIONS + 3  # three each, and three for Deliver, Choice and Settle
+INVOCATIONS = 2 + ITERATIONS + 2
 MEMORY_GB = 0.5
 POLL_SECONDS = 0.4
-# Billed seconds of the two submits, the polls, deliver and settle: reckoned generously for a result of 10 MB; not measured on AWS.
-SECONDS = {"submit": 2 * 0.8, "poll": TURNS * POLL_SECONDS, "deliver": 2.0, "settle": 0.6}
-INVOCATIONS = 2 + TURNS + 2
-# Writes of the table, and units each: a unit for each KB of the row, as much again in the index, and twice if it moves there.
-WRITES = {"job": 6, "gate": 8, "place": 1, "request": 1, "renders": 1}
-UNITS = {"job": (2 * 4 + 4 * 6) / 6, "gate": 2, "place": 1, "request": 1, "renders": 3}
+# Billed seconds of the two submits, the polls, deliver and settle. A generous estimate for a
+# result of 10 MB; not measured on AWS.
+SECONDS = {"submit": 2 * 0.8, "poll": ITERATIONS * POLL_SECONDS, "deliver": 2.0, "settle": 0.6}
 LOG_BYTES = 12_000
-TRACES = 3  # the two drops' and the wait-loop's
-STORED_GB = 0.02  # a clip and its retake, for a month; what is kept longer costs as much again each month
+TRACES = 3  # of the two drops, and of the wait loop
+SQS_REQUESTS = 9
+STORED_GB = 0.02  # a clip and its retake, for a month
 
-SWEEPS = 43_200  # a month
-SWEEP_SECONDS, SWEEP_READS = 0.25, 7
-MAILS = 30 * 1440 // 5  # a month at most: NoticeMinutes
-METRICS, ALARMS = 10, 7
+MONTH_SECONDS = 30 * 86400
+SWEEPS = MONTH_SECONDS // 60  # per month
+SWEEP_SECONDS = 0.25
+SWEEP_READS = 7
+SWEEP_LOG_BYTES = 1000
+LONG_POLLS = MONTH_SECONDS / 20 * 5  # per month: Lambda's five pollers wait 20 s each
+EMAILS = MONTH_SECONDS // 60 // 5  # per month, at most: one per DigestMinutes
+METRICS = 10
+ALARMS = 7
 
 
 @dataclass(frozen=True)
 class Line:
-    """One service's share: USD a job, and USD a month whatever happens."""
+    """One service's share of the bill.
 
-    what: str
-    job: float
-    month: float = 0.0
+    Attributes:
+        service: the service.
+        per_job: USD per job.
+        per_month: USD per month, even without jobs.
+    """
+
+    service: str
+    per_job: float
+    per_month: float = 0.0
 
 
 def lines() -> list[Line]:
-    """Reckon what each service costs."""
-    writes = sum(count * UNITS[row] for row, count in WRITES.items()) * WRITE_UNIT
-    reads = (CALLS["GetItem"] + CALLS["Query"]) * READ_UNIT  # a unit each: up to 4 KB, consistent
-    s3 = (CALLS["PutObject"] + CALLS["ListObjectsV2"] + 2) * S3_WRITE  # and the drops themselves
-    s3 += (CALLS["GetObject"] + CALLS["HeadObject"]) * S3_READ
-    seconds, second = sum(SECONDS.values()), MEMORY_GB * GB_SECOND
+    """Calculate what each service costs."""
+    gb_second = MEMORY_GB * GB_SECOND
+    monitoring = METRICS * METRIC_MONTH + ALARMS * ALARM_MONTH + DASHBOARD_MONTH
     return [
-        Line("Step Functions", (3 * TURNS + 3) * TRANSITION),
-        Line("Lambda", INVOCATIONS * INVOCATION + seconds * second, SWEEPS * (INVOCATION + SWEEP_SECONDS * second)),
-        Line("DynamoDB", writes + reads, SWEEPS * SWEEP_READS * READ_UNIT),
-        Line("S3, requests", s3),
-        Line("S3, storage of 20 MB a job for a month", STORED_GB * S3_GB_MONTH),
-        Line("SQS, EventBridge", 9 * SQS_REQUEST + EVENT, (30 * 86400 / 20 * 5 + SWEEPS) * SQS_REQUEST),  # five pollers wait 20 s each
-        Line("Secrets Manager", 0.1 * SECRET_CALL, SECRET_MONTH),  # the key is kept for five minutes
-        Line("logs and traces", LOG_BYTES / 1e9 * LOG_GB + TRACES * TRACE, SWEEPS * (TRACE + 1000 / 1e9 * LOG_GB)),
-        Line("metrics, alarms, dashboard", 0.0, METRICS * METRIC_MONTH + ALARMS * ALARM_MONTH + DASHBOARD_MONTH),
+        Line("Step Functions", TRANSITIONS * TRANSITION),
+        Line(
+            "Lambda",
+            INVOCATIONS * INVOCATION + sum(SECONDS.values()) * gb_second,
+            SWEEPS * (INVOCATION + SWEEP_SECONDS * gb_second),
+        ),
+        Line("DynamoDB", _dynamodb_per_job(), SWEEPS * SWEEP_READS * READ_UNIT),
+        Line("S3 requests", _s3_per_job()),
+        Line("S3 storage, 20 MB per job for a month", STORED_GB * S3_GB_MONTH),
+        Line(
+            "SQS, EventBridge",
+            SQS_REQUESTS * SQS_REQUEST + EVENT,
+            (LONG_POLLS + SWEEPS) * SQS_REQUEST,
+        ),
+        # The functions keep the key for five minutes, so few jobs cause a call.
+        Line("Secrets Manager", 0.1 * SECRET_CALL, SECRET_MONTH),
+        Line(
+            "logs and traces",
+            LOG_BYTES / 1e9 * LOG_GB + TRACES * TRACE,
+            SWEEPS * (TRACE + SWEEP_LOG_BYTES / 1e9 * LOG_GB),
+        ),
+        Line("metrics, alarms, dashboard", 0.0, monitoring),
     ]
 
 
+def _dynamodb_per_job() -> float:
+    write_units = sum(count * UNITS[kind] for kind, count in WRITES.items())
+    reads = CALLS["GetItem"] + CALLS["Query"]  # a unit each: up to 4 KB, consistent
+    return write_units * WRITE_UNIT + reads * READ_UNIT
+
+
+def _s3_per_job() -> float:
+    drops = 2
+    writes = CALLS["PutObject"] + CALLS["ListObjectsV2"] + drops
+    reads = CALLS["GetObject"] + CALLS["HeadObject"]
+    return writes * S3_WRITE + reads * S3_READ
+
+
 def month(jobs: int) -> float:
-    """Reckon the USD of a month with so many jobs."""
-    return sum(line.month + jobs * line.job for line in lines())
+    """Calculate the USD of a month with a number of jobs."""
+    return sum(line.per_month + jobs * line.per_job for line in lines())
 
 
 def markdown() -> str:
-    """Write the tables of the page."""
-    rows = ["| service | USD per 1,000 jobs | USD a month, idle |", "|---|---|---|"]
-    rows += [f"| {line.what} | {1000 * line.job:.3f} | {line.month:.2f} |" for line in lines()]
-    rows += [f"| **together** | **{1000 * sum(line.job for line in lines()):.2f}** | **{month(0):.2f}** |", ""]
-    rows += ["| jobs a month | USD a month | of it for the jobs | USD a job | ÷ Segmind's bill |", "|---|---|---|---|---|"]
+    """Write the tables of docs/costs.md."""
+    emails = f"at most {EMAILS:,} per month, {EMAILS * EMAIL:.2f} USD"
+    return "\n".join(
+        [
+            *_service_table(),
+            "",
+            *_month_table(),
+            "",
+            f"With `NotificationEmail`, emails cost extra: {emails}.",
+        ]
+    )
+
+
+def _service_table() -> Iterator[str]:
+    yield "| service | USD per 1,000 jobs | USD per month, idle |"
+    yield "|---|---|---|"
+    for line in lines():
+        yield f"| {line.service} | {1000 * line.per_job:.3f} | {line.per_month:.2f} |"
+    per_job = sum(line.per_job for line in lines())
+    yield f"| **total** | **{1000 * per_job:.2f}** | **{month(0):.2f}** |"
+
+
+def _month_table() -> Iterator[str]:
+    yield "| jobs per month | USD per month | for the jobs | USD per job | ÷ Segmind's bill |"
+    yield "|---|---|---|---|---|"
     for jobs in (1, 1000, 100_000):
         usd = month(jobs)
-        rows.append(f"| {jobs:,} | {usd:,.2f} | {usd - month(0):,.4f} | {usd / jobs:.4f} | {usd / jobs / 0.60:.2%} |")
-    rows += ["", f"With `NotificationEmail`, mails come on top: at most {MAILS:,} a month, which are {MAILS * MAIL:.2f} USD."]
-    return "\n".join(rows)
+        share = usd / jobs / SEGMIND_JOB
+        costs = f"{usd:,.2f} | {usd - month(0):,.4f} | {usd / jobs:.4f} | {share:.2%}"
+        yield f"| {jobs:,} | {costs} |"
 
 
 if __name__ == "__main__":
-    import sys
-
-    sys.stdout.write(markdown() + "\n")
+    print(markdown())

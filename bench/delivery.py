@@ -1,129 +1,191 @@
-"""Ways of bringing a result into the bucket, side by side: time, CPU and peak memory, and what becomes of a download that breaks.
+"""Compare ways of copying a result into a bucket: time, CPU, peak memory, and broken downloads.
 
-Each sample is a fresh process that has imported and wired the product before it is measured; the ways take turns. Server and bucket are
-one process of this machine (`bench/discard.py`), so the bytes are real and the network is not; S3's own time is missing from both sides of
-each ratio. All ways use the product's S3 client.
+Each sample is a fresh process that has imported and wired the product before the clock starts; the
+ways take turns. The server and the bucket are one process of this machine (loopback_server.py), so
+the bytes are real and the network is not, and S3's own time is missing from both sides of each
+ratio. All ways use the product's S3 client.
 """
 
 import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
 import urllib.request
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-ROOT = Path(__file__).resolve().parents[1]
-PATH = [str(ROOT / "layers" / layer / "python") for layer in ("retake", "dependencies")] + [str(ROOT)]
+from bench import LAYERS, ROOT
+
+if TYPE_CHECKING:
+    from retake.aws.s3 import Body
+    from retake.bootstrap import Application
+
 MB = 1_000_000
-LINKS: dict[str, tuple[int, bool]] = {"free": (0, False), "50 MB/s for all": (50 * MB, True), "25 MB/s a connection": (25 * MB, False)}
-PEER = "download to disk, then upload_file"
 BUCKET = "output"
+KEY = "video"
+SLOW_LINK_SIZES = range(10, 101)  # MB
+ENDLESSLY = 1000  # breaks of a download
+RANGED_REQUESTS = 4  # at a time
 
 
-def to_disk(url: str, size: int) -> None:
-    """What most people write: download, then upload."""
+@dataclass(frozen=True)
+class Link:
+    """The connection to the server.
+
+    Attributes:
+        name: its name in the table.
+        rate: bytes per second in each direction; 0 for no limit.
+        is_shared: whether all connections share the rate.
+    """
+
+    name: str
+    rate: int = 0
+    is_shared: bool = False
+
+
+LINKS = (
+    Link("unlimited"),
+    Link("50 MB/s in total", 50 * MB, is_shared=True),
+    Link("25 MB/s per connection", 25 * MB),
+)
+
+
+@cache
+def application() -> "Application":
+    """Return the wired product; only a process that takes a sample imports it."""
+    from retake import bootstrap
+
+    return bootstrap.from_environment()
+
+
+def disk_with_httpx(url: str, size: int) -> None:
+    """Download to disk, then upload, as most people do."""
     import httpx
 
-    from retake import parts
-    from retake.adapters.segmind import TLS
+    from retake.segmind.transport import TLS
 
     with TemporaryDirectory() as folder:
         path = Path(folder, "video.mp4")
-        with httpx.stream("GET", url, trust_env=False, verify=TLS) as response, path.open("wb") as file:
+        with (
+            httpx.stream("GET", url, trust_env=False, verify=TLS) as response,
+            path.open("wb") as file,
+        ):
             for chunk in response.iter_bytes():
                 file.write(chunk)
-        parts.s3.upload_file(str(path), BUCKET, "video")
+        application().clients.s3.upload_file(str(path), BUCKET, KEY)
 
 
-def to_disk_unchecked(url: str, size: int) -> None:
-    """The same with the standard library alone."""
-    import shutil
-
-    from retake import parts
-
+def disk_with_urllib(url: str, size: int) -> None:
+    """Download to disk with the standard library, then upload."""
     with TemporaryDirectory() as folder:
         path = Path(folder, "video.mp4")
         with urllib.request.urlopen(url) as response, path.open("wb") as file:  # noqa: S310
             shutil.copyfileobj(response, file)
-        parts.s3.upload_file(str(path), BUCKET, "video")
+        application().clients.s3.upload_file(str(path), BUCKET, KEY)
 
 
-def fileobj(url: str, size: int) -> None:
-    """What some people write: hand the open connection to boto3, which uploads in parts."""
-    from retake import parts
-
+def file_object(url: str, size: int) -> None:
+    """Pass the open connection to boto3, which uploads in parts, as some people do."""
     with urllib.request.urlopen(url) as response:  # noqa: S310
-        parts.s3.upload_fileobj(response, BUCKET, "video")
+        application().clients.s3.upload_fileobj(response, BUCKET, KEY)
 
 
 def ranged(url: str, size: int) -> None:
-    """The product's single pass, fed by four ranged requests at once, each for a megabyte that is kept until its turn."""
+    """Upload in one pass from several ranged requests at once, each for a megabyte."""
     import httpx
 
-    from retake import parts
-    from retake.adapters.segmind import TLS
+    from retake.segmind.transport import TLS
 
-    with httpx.Client(trust_env=False, verify=TLS) as client, ThreadPoolExecutor(4) as pool:
+    with (
+        httpx.Client(trust_env=False, verify=TLS) as client,
+        ThreadPoolExecutor(RANGED_REQUESTS) as pool,
+    ):
 
-        def piece(first: int) -> bytes:
-            answer = client.get(url, headers={"Range": f"bytes={first}-{min(first + MB, size) - 1}"})
-            return answer.raise_for_status().content
+        def fetch(first: int) -> bytes:
+            last = min(first + MB, size) - 1
+            response = client.get(url, headers={"Range": f"bytes={first}-{last}"})
+            return response.raise_for_status().content
 
-        starts = iter(range(0, size, MB))
-        under_way = deque(pool.submit(piece, first) for first in islice(starts, 4))
-        rest = b""
+        pieces = _Pieces(lambda first: pool.submit(fetch, first), range(0, size, MB))
+        _upload(pieces, size)
 
-        def read(most: int = -1) -> bytes:
-            nonlocal rest
-            if not rest and under_way:
-                rest = under_way.popleft().result()
-                under_way.extend(pool.submit(piece, first) for first in islice(starts, 1))
-            most = len(rest) if most < 0 else most
-            chunk, rest = rest[:most], rest[most:]
-            return chunk
 
-        parts.output.put_video("video", SimpleNamespace(read=read), size, {}, None)
+class _Pieces:
+    """Reads like a file from pieces, some of which are always being fetched.
+
+    Parameters:
+        start_fetch: starts to fetch the piece at an offset.
+        offsets: the offsets of all pieces.
+    """
+
+    def __init__(self, start_fetch: Callable[[int], Future[bytes]], offsets: Iterable[int]) -> None:
+        self._start_fetch = start_fetch
+        self._offsets = iter(offsets)
+        self._pending: deque[Future[bytes]] = deque()
+        self._buffer = b""
+        self._fetch_ahead()
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to `size` bytes, none at the end."""
+        if not self._buffer and self._pending:
+            self._buffer = self._pending.popleft().result()
+            self._fetch_ahead()
+        size = len(self._buffer) if size < 0 else size
+        chunk, self._buffer = self._buffer[:size], self._buffer[size:]
+        return chunk
+
+    def _fetch_ahead(self) -> None:
+        for offset in islice(self._offsets, RANGED_REQUESTS - len(self._pending)):
+            self._pending.append(self._start_fetch(offset))
 
 
 def product(url: str, size: int) -> None:
-    """What `deliver` does."""
-    from retake import parts
-    from retake.adapters.segmind import ResultFiles
-
-    stream = ResultFiles(url).open(url)
-    try:
-        parts.output.put_video("video", stream, stream.length, {}, None)
-    except Exception as error:
-        raise stream.failure or error from error
-    finally:
-        stream.close()
+    """Copy as `deliver` does."""
+    with closing(application().result_files.open(url)) as stream:
+        try:
+            _upload(stream, stream.length)
+        except Exception as error:
+            raise stream.failure or error from error
 
 
+def _upload(body: "Body", length: int | None) -> None:
+    """Upload in one pass, as the product does."""
+    application().output_bucket.put_video(KEY, body, length=length, metadata={}, replaces=None)
+
+
+PEER = "download to disk, then upload_file"
+PRODUCT = "retake"
 WAYS: dict[str, Callable[[str, int], None]] = {
-    PEER: to_disk,
-    "upload_fileobj over the open connection": fileobj,
+    PEER: disk_with_httpx,
+    "upload_fileobj over the open connection": file_object,
     "four ranged requests at once, one upload": ranged,
-    "retake": product,
+    PRODUCT: product,
 }
-BROKEN: dict[str, Callable[[str, int], None]] = {"download by urllib and copyfileobj, then upload_file": to_disk_unchecked}
+# Only measured with broken downloads: it does not notice them.
+UNCHECKED: dict[str, Callable[[str, int], None]] = {
+    "download by urllib and copyfileobj, then upload_file": disk_with_urllib
+}
 
 
 @contextmanager
-def server(rate: int = 0, shared: bool = False) -> Iterator[str]:
-    """Run the server in a process of its own; gives its address."""
-    command = [sys.executable, "-m", "bench.discard", "--rate", str(rate), *(["--shared"] if shared else [])]
+def server(link: Link) -> Iterator[str]:
+    """Run the server in a process of its own; yield its base URL."""
+    command = [sys.executable, "-m", "bench.loopback_server", "--rate", str(link.rate)]
+    if link.is_shared:
+        command.append("--shared")
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         try:
             assert process.stdout  # noqa: S101
@@ -132,107 +194,189 @@ def server(rate: int = 0, shared: bool = False) -> Iterator[str]:
             process.terminate()
 
 
-def one(way: str, base: str, size: int, query: str = "") -> dict[str, Any]:
-    """Deliver once in a fresh process; gives what it took, or the error it ended with."""
-    environment = {"PYTHONPATH": os.pathsep.join(PATH), "PATH": os.defpath, "AWS_ENDPOINT_URL": base, "TABLE": "jobs"}
-    environment |= {"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none", "AWS_DEFAULT_REGION": "us-east-1"}
-    environment |= {"OUTPUT_BUCKET": BUCKET, "SEGMIND_BASE_URL": base, "NO_PROXY": "*"}
-    command = [sys.executable, "-m", "bench.delivery", "--one", way, "--url", f"{base}/file/{size}{query}", "--size", str(size)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, cwd=ROOT)
-    measured: dict[str, Any] = json.loads(done.stdout)
-    with urllib.request.urlopen(f"{base}/stored/video") as answer:  # noqa: S310
-        measured["stored"] = int(answer.read())
+def sample(way: str, base_url: str, size: int, query: str = "") -> dict[str, Any]:
+    """Copy one result in a fresh process.
+
+    Parameters:
+        way: one of WAYS or UNCHECKED.
+        base_url: the server.
+        size: bytes of the result.
+        query: the query of its URL.
+
+    Returns:
+        What `_measure` returns, and how many bytes were stored.
+    """
+    environment = {
+        "PYTHONPATH": os.pathsep.join([*LAYERS, str(ROOT)]),
+        "PATH": os.defpath,
+        "NO_PROXY": "*",
+        "AWS_ENDPOINT_URL": base_url,
+        "AWS_ACCESS_KEY_ID": "none",
+        "AWS_SECRET_ACCESS_KEY": "none",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "JOBS_TABLE": "jobs",
+        "OUTPUT_BUCKET": BUCKET,
+        "SEGMIND_BASE_URL": base_url,
+    }
+    url = f"{base_url}/file/{size}{query}"
+    command = [sys.executable, "-m", "bench.delivery", "--one", way, "--url", url]
+    result = subprocess.run(
+        [*command, "--size", str(size)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    measured: dict[str, Any] = json.loads(result.stdout)
+    with urllib.request.urlopen(f"{base_url}/stored/{KEY}") as response:  # noqa: S310
+        measured["stored"] = int(response.read())
     return measured
 
 
-def peak() -> int:
-    """Give the most memory in bytes that this process has had; where the kernel tells, without what its parent had when it was started."""
+def _measure(way: str, url: str, size: int) -> dict[str, Any]:
+    """Copy one result in this process; return what it took, and the error it ended with."""
+    application().clients.s3.create()
+    application().result_files  # noqa: B018 - it is imported before the clock starts
+    failure = ""
+    peak_before, start, cpu_before = peak_memory(), time.monotonic(), time.process_time()
+    try:
+        (WAYS | UNCHECKED)[way](url, size)
+    except Exception as error:  # noqa: BLE001 - how it fails is what is measured
+        failure = type(error).__name__
+    return {
+        "seconds": time.monotonic() - start,
+        "cpu": time.process_time() - cpu_before,
+        "peak": peak_memory() - peak_before,
+        "failure": failure,
+    }
+
+
+def peak_memory() -> int:
+    """Return the peak memory of this process in bytes.
+
+    Linux also counts what the parent had at the fork, except in /proc.
+    """
     status = Path("/proc/self/status")
     if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
+        lines = status.read_text().splitlines()
+        peak = next(line for line in lines if line.startswith("VmHWM"))
+        return int(peak.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def _measure(way: str, url: str, size: int) -> dict[str, Any]:
-    from retake import parts
-    from retake.adapters import segmind  # noqa: F401 - imported before the clock starts
-
-    parts.s3.make()
-
-    base, began, cpu, failure = peak(), time.monotonic(), time.process_time(), ""
-    try:
-        (WAYS | BROKEN)[way](url, size)
-    except Exception as error:  # noqa: BLE001 - how it ends is what is asked
-        failure = type(error).__name__
-    return {"seconds": time.monotonic() - began, "cpu": time.process_time() - cpu, "peak": peak() - base, "failure": failure}
-
-
 def rows(sizes: tuple[int, ...] = (1, 10, 100), rounds: int = 5) -> list[dict[str, Any]]:
-    """Measure; a row for each link, size in MB and way: ratios to the peer in the same round, and the peak memory over the base."""
+    """Measure every way over every link.
+
+    Parameters:
+        sizes: the sizes of the results in MB; links with a limit only carry some of them.
+        rounds: samples of each; at most 3 over links with a limit.
+
+    Returns:
+        A row for each link, size and way: ratios to the peer in the same round, and the peak
+        memory over the base.
+    """
     table = []
-    for link, (rate, shared) in LINKS.items():
+    for link in LINKS:
         for size in sizes:
-            if rate and not 10 <= size <= 100:
+            if link.rate and size not in SLOW_LINK_SIZES:
                 continue
-            with server(rate, shared) as base:
-                samples = [{way: one(way, base, size * MB) for way in WAYS} for _ in range(rounds if not rate else min(rounds, 3))]
-            for way in WAYS:
-                row: dict[str, Any] = {"link": link, "mb": size, "way": way, "samples": [sample[way] for sample in samples]}
-                for figure in ("seconds", "cpu"):
-                    ratios = [sample[way][figure] / sample[PEER][figure] for sample in samples]
-                    row |= {figure: median(ratios), f"{figure}_spread": (min(ratios), max(ratios))}
-                row["peak_mb"] = median(sample[way]["peak"] for sample in samples) / MB
-                row["whole"] = all(sample[way]["stored"] == size * MB and not sample[way]["failure"] for sample in samples)
-                table.append(row)
+            with server(link) as base_url:
+                samples = [
+                    {way: sample(way, base_url, size * MB) for way in WAYS}
+                    for _ in range(min(rounds, 3) if link.rate else rounds)
+                ]
+            table += [_row(link, size, way, samples) for way in WAYS]
     return table
+
+
+def _row(link: Link, size: int, way: str, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    own = [round_[way] for round_ in samples]
+    row: dict[str, Any] = {"link": link.name, "mb": size, "way": way, "samples": own}
+    for figure in ("seconds", "cpu"):
+        ratios = [round_[way][figure] / round_[PEER][figure] for round_ in samples]
+        row[figure] = median(ratios)
+        row[f"{figure}_spread"] = (min(ratios), max(ratios))
+    row["peak_mb"] = median(one["peak"] for one in own) / MB
+    row["whole"] = all(one["stored"] == size * MB and not one["failure"] for one in own)
+    return row
 
 
 def broken(size: int = 10) -> list[dict[str, Any]]:
-    """Break downloads at 40 %, once and for ever; a row for each way and case: what it said and what lies in the bucket."""
+    """Break downloads, once at 40 % or every time.
+
+    Parameters:
+        size: the size of the result in MB.
+
+    Returns:
+        A row for each way and case: what it reports, and what is in the bucket.
+    """
     table = []
-    for way in WAYS | BROKEN:
-        for case, breaks in (("once", 1), ("every time", 1000)):
-            with server() as base:
-                cut = size * MB * 4 // 10 if breaks == 1 else MB // 10
-                measured = one(way, base, size * MB, f"?break={cut}&breaks={breaks}")
-            said = measured["failure"] or "done"
-            truth = "whole" if measured["stored"] == size * MB else "nothing" if not measured["stored"] else "truncated"
-            table.append({"way": way, "breaks": case, "said": said, "stored": truth, "lied": said == "done" and truth != "whole"})
+    for way in WAYS | UNCHECKED:
+        for case, at, times in (
+            ("once", size * MB * 4 // 10, 1),
+            ("every time", MB // 10, ENDLESSLY),
+        ):
+            with server(LINKS[0]) as base_url:
+                query = f"?break={at}&breaks={times}"
+                measured = sample(way, base_url, size * MB, query)
+            stored = _describe(measured["stored"], size * MB)
+            reported = measured["failure"] or "done"
+            is_silent = reported == "done" and stored != "whole"
+            row = {"way": way, "breaks": case, "reported": reported, "stored": stored}
+            table.append(row | {"is_silent": is_silent})
     return table
 
 
+def _describe(stored: int, size: int) -> str:
+    if stored == size:
+        return "whole"
+    return "truncated" if stored else "nothing"
+
+
 def markdown(table: list[dict[str, Any]], breaks: list[dict[str, Any]]) -> str:
-    """Write the rows as Markdown tables."""
-    lines = [
-        "| link | MB | way | time ÷ disk (least–most) | CPU ÷ disk (least–most) | peak memory, MB over base |",
-        "|---|---|---|---|---|---|",
-    ]
+    """Write the rows of `rows` and `broken` as Markdown tables."""
+    return "\n".join([*_rows_table(table), "", *_broken_table(breaks)])
+
+
+def _rows_table(table: list[dict[str, Any]]) -> Iterator[str]:
+    yield (
+        "| link | MB | way | time ÷ disk (min–max) | CPU ÷ disk (min–max) "
+        "| peak memory, MB over base |"
+    )
+    yield "|---" * 6 + "|"
     for row in table:
-        time_, cpu = row["seconds_spread"], row["cpu_spread"]
-        lines.append(
-            f"| {row['link']} | {row['mb']} | {row['way']} | {row['seconds']:.2f} ({time_[0]:.2f}–{time_[1]:.2f}) "
-            f"| {row['cpu']:.2f} ({cpu[0]:.2f}–{cpu[1]:.2f}) | {row['peak_mb']:.1f} |"
-        )
-    lines += ["", "| way | download breaks | it says | in the bucket |", "|---|---|---|---|"]
-    lines += [
-        f"| {row['way']} | {row['breaks']} | {row['said']} | {row['stored']}{' **(silently)**' if row['lied'] else ''} |" for row in breaks
-    ]
-    return "\n".join(lines)
+        seconds, cpu = _spread(row, "seconds"), _spread(row, "cpu")
+        figures = f"{seconds} | {cpu} | {row['peak_mb']:.1f}"
+        yield f"| {row['link']} | {row['mb']} | {row['way']} | {figures} |"
+
+
+def _spread(row: dict[str, Any], figure: str) -> str:
+    least, most = row[f"{figure}_spread"]
+    return f"{row[figure]:.2f} ({least:.2f}–{most:.2f})"
+
+
+def _broken_table(table: list[dict[str, Any]]) -> Iterator[str]:
+    yield "| way | download breaks | it reports | in the bucket |"
+    yield "|---|---|---|---|"
+    for row in table:
+        stored = row["stored"] + (" **(silently)**" if row["is_silent"] else "")
+        yield f"| {row['way']} | {row['breaks']} | {row['reported']} | {stored} |"
 
 
 def main() -> None:
-    """Print the tables."""
-    options = argparse.ArgumentParser(description="Ways of delivering a result, side by side.")
-    options.add_argument("--full", action="store_true", help="500 MB, too")
-    for name in ("--one", "--url"):
-        options.add_argument(name, help=argparse.SUPPRESS)
-    options.add_argument("--size", type=int, help=argparse.SUPPRESS)
-    given = options.parse_args()
-    if given.one:
-        sys.stdout.write(json.dumps(_measure(given.one, given.url, given.size)))
-    else:
-        sys.stdout.write(markdown(rows((1, 10, 100, 500) if given.full else (1, 10, 100)), broken()) + "\n")
+    """Print the tables, or take one sample."""
+    parser = argparse.ArgumentParser(description="Compare ways of delivering a result.")
+    parser.add_argument("--full", action="store_true", help="also measure 500 MB")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--url", help=argparse.SUPPRESS)
+    parser.add_argument("--size", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(_measure(options.one, options.url, options.size)))
+        return
+    sizes = (1, 10, 100, 500) if options.full else (1, 10, 100)
+    print(markdown(rows(sizes), broken()))
 
 
 if __name__ == "__main__":

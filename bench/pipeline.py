@@ -1,20 +1,24 @@
-"""The whole pipeline on the embedded cloud, beside the official SDK's loop and a 30 s poller, against the same simulator in scaled time.
+"""Compare the whole pipeline with the official SDK's loop and a 30 s poller, in scaled time.
 
-A scaled minute lasts `SCALE` minutes: renders (log-normal, mean 164 s, sd 40 s, from the seed), waits and the request limit are scaled
-alike, the emulator and the functions are not. So a scaled second of lag holds much more of their time than a real one would; hops are
-therefore given as shares of one another: of a job that is alone, and of all at once. Peers poll as they are documented to, with
-the key's request limit but no budget of their own, and deliver nothing.
+All of them use the same simulator; the pipeline runs on the embedded cloud. A scaled minute lasts
+`scale` minutes: renders, waits and the request limit are scaled alike, but the emulator and the
+functions are not. A scaled second of lag therefore contains much more of their time than a real one
+would, and hops are given as shares of one another: for a job that is alone, and for all at once.
+The peers poll as documented, with the key's request limit but no budget of their own, and deliver
+nothing.
 """
 
 import argparse
-import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from random import Random
 from statistics import fmean, median
@@ -23,127 +27,226 @@ from typing import Any
 import httpx
 import segmind  # type: ignore[import-untyped]
 
-from bench.waiting import lognormal
-from local.cloud import LOCAL_KEY, Wanted, running
+from bench.renders import USUAL, lognormal
+from local.cloud import LOCAL_KEY, CloudConfig, running
 from local.simulator import Settings, Simulator
-from tests import media
-from tests.stack import Stack
+from retake.aws import dynamodb
+from retake.domain.job import Job, State
+from tests.support import media
+from tests.support.stack import Stack
 
-SCALE = 0.1
-REQUESTS = 50  # a minute
-MEAN, SD = 164, 40  # seconds of a render
-PRICED = 1e6  # USD at the simulator
+REQUESTS_PER_MINUTE = 50
+ENOUGH_USD = 1e6  # so that nothing is held for money
+JOBS_ALONE = 4
+# A drop counts as a state that the job enters when it is dropped. What lies between RENDERING and
+# DELIVERING is the render and its lag, and no hop.
+DROPPED = "dropped"
+HOPS = (
+    (DROPPED, State.CLAIMED),
+    (State.CLAIMED, State.SUBMITTING),
+    (State.SUBMITTING, State.RENDERING),
+    (State.DELIVERING, State.DELIVERED),
+)
+Row = dict[str, Any]
 
 
-def renders(jobs: int, seed: int) -> list[float]:
-    """Draw the renders' real, scaled seconds."""
-    random = Random(seed)
-    return [lognormal(random, MEAN, SD) * SCALE for _ in range(jobs)]
+@dataclass(frozen=True)
+class Trial:
+    """One run of a contender.
+
+    Attributes:
+        jobs: how many jobs, all at once.
+        seed: seed of the renders.
+        scale: real seconds per scaled second.
+    """
+
+    jobs: int
+    seed: int
+    scale: float = 0.1
+
+    def renders(self) -> list[float]:
+        """Draw the real seconds of the renders."""
+        random = Random(self.seed)
+        return [lognormal(random, *USUAL) * self.scale for _ in range(self.jobs)]
+
+    def config(self) -> CloudConfig:
+        """Return the embedded cloud's configuration."""
+        return CloudConfig(
+            wait_scale=self.scale,
+            requests_per_minute=REQUESTS_PER_MINUTE,
+            daily_budget_usd=ENOUGH_USD,
+            simulator=("--credits", str(ENOUGH_USD)),
+        )
 
 
-def retake(jobs: int, seed: int) -> dict[str, Any]:
-    """Drop pairs into the embedded cloud and wait until all are delivered."""
-    wanted = Wanted(wait_scale=SCALE, requests_per_minute=REQUESTS, daily_budget_usd=PRICED, simulator=("--credits", str(PRICED)))
-    with tempfile.TemporaryDirectory() as folder, running(wanted, Path(folder)) as cloud:
+def retake(trial: Trial) -> Row:
+    """Drop clips into the embedded cloud and wait until all retakes are delivered."""
+    with tempfile.TemporaryDirectory() as folder, running(trial.config(), Path(folder)) as cloud:
         stack = Stack(cloud)
         clip = media.clip(Path(folder, "clip.mp4"))
-        alone = _warm(stack, clip, jobs)
-        for number, seconds in enumerate(renders(jobs, seed)):
-            stack.rule(endpoint="submit", match=f"/{number}.mp4", settings={"render_seconds": seconds})
-        before, began = stack.ledger(), time.time()
+        alone = _hops_alone(stack, clip, trial)
+        for number, seconds in enumerate(trial.renders()):
+            settings = {"render_seconds": seconds}
+            stack.rule(endpoint="submit", match=f"/{number}.mp4", settings=settings)
+        before, start = stack.ledger(), time.time()
         dropped = {}
-        for number in range(jobs):
-            stack.drop_pair(f"{number}.mp4", clip, {"prompt": str(number)})
-            dropped[f"{number}.mp4"] = time.time()
-        try:
-            stack.eventually(lambda: _swept(stack, dropped) == jobs, "all delivered")
-        finally:
-            taken = time.time() - began
-        rows = [job for job in stack.jobs() if job["key"] in dropped]
-        return _figures(jobs, taken, stack.ledger(), before) | _hops(stack, rows, dropped) | {"hops_alone": alone}
+        for number in range(trial.jobs):
+            key = f"{number}.mp4"
+            stack.drop_pair(key, clip, {"prompt": str(number)})
+            dropped[key] = time.time()
+        stack.eventually(lambda: _count_delivered(stack, dropped) == trial.jobs, "all delivered")
+        seconds = time.time() - start
+        figures = _figures(trial, seconds, trial.jobs, stack.ledger(), before)
+        lag = _mean_lag(stack, dropped, trial)
+        return figures | {"hops": _hops(stack, dropped), "hops_alone": alone, "lag": lag}
 
 
-def _warm(stack: Stack, clip: Path, jobs: int) -> dict[str, Any]:
-    """Let every function start, then drop four jobs one after the other, and forget what was learned; gives the hops of those four."""
-    keys = {f"warm/{number}.mp4": 0.0 for number in range(jobs + 4)}
-    for number, key in enumerate(keys):
+def _hops_alone(stack: Stack, clip: Path, trial: Trial) -> Row:
+    """Let every function start, then drop jobs one at a time, and return their hops.
+
+    The pipeline has learned nothing afterwards.
+    """
+    dropped: dict[str, float] = {}
+
+    def all_delivered() -> bool:
+        return _count_delivered(stack, dropped) == len(dropped)
+
+    for number in range(trial.jobs + JOBS_ALONE):
+        key = f"warm/{number}.mp4"
         stack.drop_pair(key, clip, {"prompt": key})
-        keys[key] = time.time()
-        if number >= jobs - 1:
-            stack.eventually(lambda: _swept(stack, keys) == number + 1, "warm functions")  # noqa: B023 - at once
-            stack.eventually(lambda: all("queue" not in job for job in stack.jobs()), "all settled")
-    stack.table.delete_item(Key={"pk": "renders", "sk": "renders"})
-    alone = dict(list(keys.items())[jobs:])
-    hops: dict[str, Any] = _hops(stack, [job for job in stack.jobs() if job["key"] in alone], alone)["hops"]
+        dropped[key] = time.time()
+        if number >= trial.jobs - 1:
+            stack.eventually(all_delivered, "warm functions")
+            stack.eventually(lambda: _all_settled(stack), "all settled")
+    stack.table.delete_item(Key=dynamodb.key("renders"))
+    return _hops(stack, dict(list(dropped.items())[trial.jobs :]))
+
+
+def _all_settled(stack: Stack) -> bool:
+    return all(job.follow_up is None for job in stack.jobs())
+
+
+def _count_delivered(stack: Stack, keys: Collection[str]) -> int:
+    """Sweep, as the schedule does every scaled minute, and count the delivered jobs."""
+    stack.sweep()
+    delivered = [job.key for job in stack.jobs() if job.state is State.DELIVERED]
+    return sum(key in keys for key in delivered)
+
+
+def _hops(stack: Stack, dropped: Mapping[str, float]) -> Row:
+    """Return the median and maximum seconds of each hop.
+
+    Parameters:
+        stack: the pipeline.
+        dropped: when each clip was dropped, in seconds since the epoch.
+    """
+    jobs = [job for job in stack.jobs() if job.key in dropped]
+    hops = {}
+    for first, then in HOPS:
+        seconds = []
+        for job in jobs:
+            at = {DROPPED: dropped[job.key]} | _entered(job)
+            seconds.append(at[then] - at[first])
+        name = f"{first.lower()} to {then.lower()}"
+        hops[name] = {"p50": median(seconds), "most": max(seconds)}
     return hops
 
 
-def _swept(stack: Stack, keys: dict[str, float]) -> int:
-    stack.sweep()  # as the schedule does, in scaled minutes
-    return sum(job["state"] == "DELIVERED" and job["key"] in keys for job in stack.jobs())
+def _entered(job: Job) -> dict[str, float]:
+    """Return when a job entered each state, in seconds since the epoch."""
+    return {state: at.timestamp() for state, at in job.entered.items()}
 
 
-def _hops(stack: Stack, rows: list[dict[str, Any]], dropped: dict[str, float]) -> dict[str, Any]:
-    """Give the seconds between the stamps of each job."""
-    steps = ("dropped", "CLAIMED", "SUBMITTING", "RENDERING", "DELIVERING", "DELIVERED")
-    hops: dict[str, list[float]] = {f"{first.lower()} to {then.lower()}": [] for first, then in pairwise(steps) if first != "RENDERING"}
+def _mean_lag(stack: Stack, keys: Collection[str], trial: Trial) -> float:
+    """Return the mean scaled seconds between the end of a render and the poll that sees it."""
     lags = []
-    for job in rows:
-        at = {state: datetime.fromisoformat(stamp).timestamp() for state, stamp in job["times"].items()} | {"dropped": dropped[job["key"]]}
-        history = stack.segmind("GET", f"/inference-request/request-history/{job['request_id']}")
-        ended = datetime.fromisoformat(history["model_created"]).timestamp() + history["latency_ms"] / 1000
-        lags.append((at["DELIVERING"] - ended) / SCALE)
-        for first, then in pairwise(steps):
-            if first != "RENDERING":  # the render and its lag
-                hops[f"{first.lower()} to {then.lower()}"].append(at[then] - at[first])
-    return {"hops": {name: {"p50": median(values), "most": max(values)} for name, values in hops.items()}, "lag": fmean(lags)}
+    for job in stack.jobs():
+        if job.key in keys:
+            path = f"/inference-request/request-history/{job.request_id}"
+            ended = _end_of_render(stack.segmind("GET", path))
+            lags.append((_entered(job)[State.DELIVERING] - ended) / trial.scale)
+    return fmean(lags)
 
 
-def polling(interval: float) -> Callable[[int, int], dict[str, Any]]:
-    """Make a contender: the official SDK's submit and wait, all jobs at once, polling at a fixed interval (unscaled seconds)."""
+def _end_of_render(row: Row) -> float:
+    """Return when a render ended, from a row of Segmind's history."""
+    created = datetime.fromisoformat(row["model_created"]).timestamp()
+    return created + float(row["latency_ms"]) / 1000
 
-    def run(jobs: int, seed: int) -> dict[str, Any]:
-        with _simulator() as simulator, tempfile.TemporaryDirectory() as folder, _serving(media.clip(Path(folder, "clip.mp4"))) as clip:
-            for number, seconds in enumerate(renders(jobs, seed)):
-                simulator.add_rule("submit", match=f"/{number}.mp4", settings={"render_seconds": seconds})
-            began = time.time()
-            lags: list[float] = []
 
-            def one(number: int) -> bool:
-                client = segmind.SegmindClient(api_key=LOCAL_KEY, base_url=f"{simulator.url}/v1")
-                try:
-                    job = client.submit_async("modify-video", video_url=f"{clip}/{number}.mp4", prompt=str(number))
-                    job.wait(timeout=3600 * SCALE, interval=interval * SCALE)
-                    seen = time.time()
-                    row = httpx.get(
-                        f"{simulator.history_url}/request-history/{job.request_id}", headers={"x-api-key": LOCAL_KEY}, trust_env=False
-                    ).json()
-                    if "model_created" in row:
-                        ended = datetime.fromisoformat(row["model_created"]).timestamp() + row["latency_ms"] / 1000
-                        lags.append((seen - ended) / SCALE)
-                except (segmind.SegmindError, httpx.HTTPError):  # a 429 ends its loop
-                    return False
-                return True
+@dataclass(frozen=True)
+class SdkLoop:
+    """The official SDK's submit and wait, for all jobs at once.
 
-            with ThreadPoolExecutor(jobs) as pool:
-                through = sum(pool.map(one, range(jobs)))
-            return _figures(jobs, time.time() - began, simulator.ledger(), through=through) | {"lag": fmean(lags) if lags else None}
+    Attributes:
+        interval: scaled seconds between two polls.
+    """
 
-    return run
+    interval: float
+
+    def __call__(self, trial: Trial) -> Row:
+        """Run all jobs."""
+        with (
+            _simulator(trial) as simulator,
+            tempfile.TemporaryDirectory() as folder,
+            _serving(media.clip(Path(folder, "clip.mp4"))) as clips,
+            ThreadPoolExecutor(trial.jobs) as pool,
+        ):
+            for number, seconds in enumerate(trial.renders()):
+                settings = {"render_seconds": seconds}
+                simulator.add_rule("submit", match=f"/{number}.mp4", settings=settings)
+            start = time.time()
+            urls = [f"{clips}/{number}.mp4" for number in range(trial.jobs)]
+            ends = list(pool.map(lambda url: self._follow(simulator, url, trial), urls))
+            seconds = time.time() - start
+            figures = _figures(trial, seconds, sum(end.is_seen for end in ends), simulator.ledger())
+            lags = [end.lag for end in ends if end.lag is not None]
+            return figures | {"lag": fmean(lags) if lags else None}
+
+    def _follow(self, simulator: Simulator, clip_url: str, trial: Trial) -> "End":
+        """Submit one job and wait for its end."""
+        client = segmind.SegmindClient(api_key=LOCAL_KEY, base_url=f"{simulator.url}/v1")
+        prompt = Path(clip_url).stem
+        try:
+            job = client.submit_async("modify-video", video_url=clip_url, prompt=prompt)
+            job.wait(timeout=3600 * trial.scale, interval=self.interval * trial.scale)
+            seen = time.time()
+            row = httpx.get(
+                f"{simulator.history_url}/request-history/{job.request_id}",
+                headers={"x-api-key": LOCAL_KEY},
+                trust_env=False,
+            ).json()
+        except (segmind.SegmindError, httpx.HTTPError):  # a 429 ends its loop
+            return End(is_seen=False)
+        if "model_created" not in row:  # the request limit holds for the history, too
+            return End(is_seen=True)
+        return End(is_seen=True, lag=(seen - _end_of_render(row)) / trial.scale)
+
+
+@dataclass(frozen=True)
+class End:
+    """How following a job ended.
+
+    Attributes:
+        is_seen: whether the job was seen to end.
+        lag: after how many scaled seconds; `None` if Segmind's history does not tell.
+    """
+
+    is_seen: bool
+    lag: float | None = None
 
 
 @contextmanager
-def _simulator() -> Iterator[Simulator]:
-    wanted = Wanted(wait_scale=SCALE, requests_per_minute=REQUESTS)
-    with Simulator(Settings(credits=PRICED, requests_per_minute=wanted.scaled_requests)).running() as simulator:
+def _simulator(trial: Trial) -> Iterator[Simulator]:
+    requests = trial.config().scaled_requests
+    settings = Settings(credits=ENOUGH_USD, requests_per_minute=requests)
+    with Simulator(settings).running() as simulator:
         yield simulator
 
 
 @contextmanager
 def _serving(clip: Path) -> Iterator[str]:
     """Serve one clip under every name."""
-    import threading
-    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
     class Files(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -153,7 +256,8 @@ def _serving(clip: Path) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None: ...
+        def log_message(self, *_: object) -> None:
+            pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Files) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
@@ -162,74 +266,118 @@ def _serving(clip: Path) -> Iterator[str]:
 
 
 def _figures(
-    jobs: int, seconds: float, ledger: dict[str, Any], before: dict[str, Any] | None = None, through: int | None = None
-) -> dict[str, Any]:
-    through = jobs if through is None else through
-    first = {name: sum(counts.values()) for name, counts in (before or {"calls": {}})["calls"].items()}
-    calls = {name: sum(counts.values()) - first.get(name, 0) for name, counts in ledger["calls"].items()}
+    trial: Trial, seconds: float, done: int, ledger: Row, before: Row | None = None
+) -> Row:
+    """Return the figures that all contenders share.
+
+    Parameters:
+        trial: the run.
+        seconds: how long it took.
+        done: how many jobs were delivered, or seen to end.
+        ledger: the simulator's ledger afterwards.
+        before: the ledger at the start; empty if there was nothing before.
+    """
+    before = before or {"calls": {}, "paid_requests": 0}
+    calls = Counter({name: sum(counts.values()) for name, counts in ledger["calls"].items()})
+    calls.subtract({name: sum(counts.values()) for name, counts in before["calls"].items()})
     return {
-        "jobs": jobs,
-        "through": through,
-        "submits": calls.get("submit", 0) / jobs,
-        "statuses": calls.get("status", 0) / jobs,
-        "results": calls.get("result", 0) / jobs,
-        "limited": ledger["rate_limited"],
-        "paid": ledger["paid_requests"] - (before["paid_requests"] if before else 0),
-        "jobs_per_minute": through / (seconds / SCALE / 60),
+        "jobs": trial.jobs,
+        "done": done,
+        "submits": calls["submit"] / trial.jobs,
+        "statuses": calls["status"] / trial.jobs,
+        "results": calls["result"] / trial.jobs,
+        "rate_limited": ledger["rate_limited"],
+        "paid": ledger["paid_requests"] - before["paid_requests"],
+        "jobs_per_minute": done / (seconds / trial.scale / 60),
     }
 
 
-WAYS: dict[str, Callable[[int, int], dict[str, Any]]] = {
+AWS_SAMPLE = "every 30 s (AWS sample)"
+WAYS: dict[str, Callable[[Trial], Row]] = {
     "retake": retake,
-    "the SDK's loop, every 2 s": polling(2),
-    "every 30 s (AWS sample)": polling(30),
+    "the SDK's loop, every 2 s": SdkLoop(2),
+    AWS_SAMPLE: SdkLoop(30),
 }
 
 
-def rows(jobs: int = 12, seeds: int = 2, ways: tuple[str, ...] = tuple(WAYS)) -> list[dict[str, Any]]:
-    """Run the contenders in turns; a row for each, with the figures of every seed."""
-    runs: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
+def rows(jobs: int = 12, seeds: int = 2) -> list[Row]:
+    """Run the contenders in turns; return a row for each, with the figures of every seed."""
+    runs: dict[str, list[Row]] = {way: [] for way in WAYS}
     for seed in range(seeds):
-        for way in ways:
-            runs[way].append(WAYS[way](jobs, seed))
+        for way, run in WAYS.items():
+            runs[way].append(run(Trial(jobs, seed)))
     return [{"way": way, "runs": found} for way, found in runs.items()]
 
 
-def markdown(table: list[dict[str, Any]]) -> str:
+def quick_rows() -> list[Row]:
+    """Run one contender that needs no embedded cloud, to test that the measurement works."""
+    return [{"way": AWS_SAMPLE, "runs": [WAYS[AWS_SAMPLE](Trial(jobs=2, seed=0, scale=0.01))]}]
+
+
+COLUMNS = {
+    "paid": "paid",
+    "done": "delivered or seen",
+    "submits": "submits per job",
+    "statuses": "statuses per job",
+    "results": "results per job",
+    "rate_limited": "429s",
+    "lag": "mean lag, scaled s",
+    "jobs_per_minute": "jobs per scaled min",
+}
+
+
+def markdown(table: list[Row]) -> str:
     """Write the rows as Markdown tables."""
-    columns = ["paid", "through", "submits", "statuses", "results", "limited", "lag", "jobs_per_minute"]
-    heads = (
-        "way | paid | delivered or seen | submits a job | statuses a job | results a job | 429s | mean lag, scaled s | jobs a scaled min"
-    )
-    lines = [f"| {heads} |", "|---" * 9 + "|"]
-    for row in table:
-        cells = []
-        for name in columns:
-            values = [run[name] for run in row["runs"] if run[name] is not None]
-            spread = f" ({min(values):.3g}–{max(values):.3g})" if len(set(values)) > 1 else ""
-            cells.append(f"{median(values):.3g}{spread}" if values else "–")
-        lines.append(f"| {row['way']} | {' | '.join(cells)} |")
-    ours = [run for row in table for run in row["runs"] if "hops" in run]
-    if ours:
-        lines += [
-            "",
-            "| hop, in a warm pipeline | share for a job alone | share for all at once | all at once ÷ alone |",
-            "|---|---|---|---|",
-        ]
-        alone, at_once = ({hop: median(run[name][hop]["p50"] for run in ours) for hop in ours[0][name]} for name in ("hops_alone", "hops"))
-        for hop, seconds in alone.items():
-            shares = f"{seconds / sum(alone.values()):.0%} | {at_once[hop] / sum(at_once.values()):.0%}"
-            lines.append(f"| {hop} | {shares} | {at_once[hop] / seconds:.1f} |")
+    lines = list(_figures_table(table))
+    runs = [run for row in table for run in row["runs"] if "hops" in run]
+    if runs:
+        lines += ["", *_hops_table(runs)]
     return "\n".join(lines)
+
+
+def _figures_table(table: list[Row]) -> Iterator[str]:
+    yield f"| way | {' | '.join(COLUMNS.values())} |"
+    yield "|---" * (1 + len(COLUMNS)) + "|"
+    for row in table:
+        cells = [_cell([run[name] for run in row["runs"]]) for name in COLUMNS]
+        yield f"| {row['way']} | {' | '.join(cells)} |"
+
+
+def _cell(values: list[float | None]) -> str:
+    """Write the median, and the minimum and maximum if they differ."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "–"
+    spread = f" ({min(known):.3g}–{max(known):.3g})" if len(set(known)) > 1 else ""
+    return f"{median(known):.3g}{spread}"
+
+
+def _hops_table(runs: list[Row]) -> Iterator[str]:
+    yield (
+        "| hop, in a warm pipeline | share for a job alone | share for all at once "
+        "| all at once ÷ alone |"
+    )
+    yield "|---|---|---|---|"
+    alone, at_once = _medians(runs, "hops_alone"), _medians(runs, "hops")
+    for hop, seconds in alone.items():
+        share_alone = seconds / sum(alone.values())
+        share_at_once = at_once[hop] / sum(at_once.values())
+        ratio = at_once[hop] / seconds
+        yield f"| {hop} | {share_alone:.0%} | {share_at_once:.0%} | {ratio:.1f} |"
+
+
+def _medians(runs: list[Row], name: str) -> dict[str, float]:
+    """Return the median seconds of each hop."""
+    return {hop: median(run[name][hop]["p50"] for run in runs) for hop in runs[0][name]}
 
 
 def main() -> None:
     """Print the tables."""
-    options = argparse.ArgumentParser(description="The pipeline beside its peers, at the simulator's ledger.")
-    options.add_argument("--jobs", type=int, default=12)
-    options.add_argument("--seeds", type=int, default=2)
-    given = options.parse_args()
-    sys.stdout.write(markdown(rows(given.jobs, given.seeds)) + "\n")
+    parser = argparse.ArgumentParser(description="Compare the pipeline with its peers.")
+    parser.add_argument("--jobs", type=int, default=12)
+    parser.add_argument("--seeds", type=int, default=2)
+    options = parser.parse_args()
+    print(markdown(rows(options.jobs, options.seeds)))
 
 
 if __name__ == "__main__":

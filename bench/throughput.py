@@ -1,124 +1,156 @@
-"""How many jobs a minute get through at one request limit, with the real gate and planner, many more jobs dropped than fit.
+"""Measure how many jobs per minute get through at a request limit, with many more jobs dropped.
 
-Run `python -m bench.throughput`; simulated time, standard library only. What wakes held jobs is as in the pipeline: the end of another,
-and `sweep` every minute, ten at a time.
+Run `python -m bench.throughput`. The time is simulated; admission control and the poll schedule are
+the product's own, and start with nothing learned. Held jobs are woken as in the pipeline: by the
+end of another job, and by `sweep` every minute, up to ten at a time.
 """
 
-import sys
+from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
-from pathlib import Path
 from random import Random
 from statistics import fmean, median
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "layers/retake/python"))
-
-from bench.waiting import lognormal
-from retake.rules.gate import Gate, Limits, Shut
-from retake.rules.planner import Plan
+from bench.polling import RELEARN_JOBS
+from bench.renders import USUAL, lognormal
+from retake.domain.admission import Admission, Denial, Quotas
+from retake.domain.poll_schedule import PollSchedule
 
 JOBS = 400
-AT_ONCE = 10  # held jobs that are woken by one end, or one sweep
-RELEARNED = 20  # jobs between two plans
+WAKE_LIMIT = 10  # held jobs that are woken at a time
+SWEEP_SECONDS = 60
+REQUEST_LIMITS = (5, 50, 500)  # per minute
+Event = Callable[[float], None]  # gets the time at which it happens
 
 
-class Line:
-    """A line of jobs before one gate; renders last as the usual ones do, 164 s in the mean, sd 40 s."""
+class Simulation:
+    """Jobs that are dropped at once and wait for one admission control.
 
-    def __init__(self, limits: Limits, jobs: int, seed: int) -> None:
-        self.random, self.limits, self.gate, self.plan = Random(seed), limits, Gate(), Plan.learn()
+    Attributes:
+        waiting: the jobs that are not admitted yet.
+        requests: the times of all requests.
+        renders: the seconds of all renders that have ended.
+        lags: the seconds between the end of each render and its poll.
+        ends: the times at which jobs ended.
+    """
+
+    def __init__(self, quotas: Quotas, jobs: int, seed: int) -> None:
         self.waiting = [f"j{number}" for number in reversed(range(jobs))]
-        self.renders: list[float] = []
         self.requests: list[float] = []
+        self.renders: list[float] = []
         self.lags: list[float] = []
         self.ends: list[float] = []
-        self._events: list[tuple[float, int, Any]] = []
+        self._random = Random(seed)
+        self._quotas = quotas
+        self._admission = Admission()
+        self._schedule = PollSchedule.learn()
+        self._events: list[tuple[float, int, Event]] = []
         self._order = count()
 
     def run(self) -> None:
-        """Let all jobs through."""
+        """Let time pass until all jobs have ended."""
         self._at(0.0, self._sweep)
         while self._events:
             now, _, event = heappop(self._events)
             event(now)
 
-    def _at(self, when: float, event: Any) -> None:
+    def _at(self, when: float, event: Event) -> None:
         heappush(self._events, (when, next(self._order), event))
 
     def _sweep(self, now: float) -> None:
         self._wake(now)
         if self.waiting:
-            self._at(now + 60, self._sweep)
+            self._at(now + SWEEP_SECONDS, self._sweep)
 
     def _wake(self, now: float) -> None:
-        for _ in range(AT_ONCE):
-            if not self.waiting or isinstance(admitted := self.gate.admit(self.waiting[-1], self.limits, now), Shut):
+        """Submit jobs until one is denied."""
+        for _ in range(WAKE_LIMIT):
+            if not self.waiting:
                 return
-            self.gate, job = admitted, self.waiting.pop()
-            self.requests.append(now)
-            self._follow(job, now, lognormal(self.random, 164, 40))
-
-    def _follow(self, job: str, began: float, render: float) -> None:
-        plan = self.plan.jittered(self.random.random())
-
-        def poll(now: float, seen: bool = False) -> None:
-            asked = self.gate.ask(self.limits, now)
-            if isinstance(asked, Shut):
-                self._at(now + asked.wait, lambda later: poll(later, seen))
+            admitted = self._admission.admit(self.waiting[-1], self._quotas, now)
+            if isinstance(admitted, Denial):
                 return
-            self.gate = asked
+            self._admission = admitted
             self.requests.append(now)
-            if seen:
-                self._end(job, now, render, now - began - render)
-            elif now - began >= render:
-                poll(now, seen=True)  # the result is asked for at once
+            self._follow(self.waiting.pop(), now, lognormal(self._random, *USUAL))
+
+    def _follow(self, job: str, start: float, render: float) -> None:
+        """Poll a job until its end."""
+        schedule = self._schedule.jittered(self._random.random())
+
+        def poll(now: float, has_ended: bool = False) -> None:
+            admitted = self._admission.request(self._quotas, now)
+            if isinstance(admitted, Denial):
+                later = now + admitted.retry_seconds
+                self._at(later, lambda then: poll(then, has_ended))
+                return
+            self._admission = admitted
+            self.requests.append(now)
+            age = now - start
+            if has_ended:
+                self._end(job, now, render, age - render)
+            elif age >= render:
+                poll(now, has_ended=True)  # fetches the result at once
             else:
-                self._at(now + plan.wait(now - began, 0, self.gate.stretch(self.limits, now)), poll)
+                stretch = admitted.stretch(self._quotas, now)
+                self._at(now + schedule.seconds_until_next(age, 0, stretch), poll)
 
-        self._at(began + plan.wait(0), poll)
+        self._at(start + schedule.seconds_until_next(0), poll)
 
     def _end(self, job: str, now: float, render: float, lag: float) -> None:
-        self.gate = self.gate.release(job, now)
+        self._admission = self._admission.release(job, now)
         self.ends.append(now)
         self.lags.append(lag)
         self.renders.append(render)
-        if len(self.renders) % RELEARNED == 0:
-            self.plan = Plan.learn(self.renders)
+        if len(self.renders) % RELEARN_JOBS == 0:
+            self._schedule = PollSchedule.learn(self.renders)
         self._wake(now)
 
 
 def row(requests_per_minute: int, jobs: int = JOBS, seed: int = 1) -> dict[str, float]:
-    """Measure one run: jobs a minute while the line is full, the most requests in any minute, the mean lag in seconds."""
-    line = Line(Limits(requests_per_minute), jobs, seed)
-    line.run()
-    first, last = line.ends[jobs // 4], line.ends[-jobs // 4]
-    within = sum(first < end <= last for end in line.ends)
-    most = max(sum(start <= other < start + 60 for other in line.requests) for start in line.requests)
+    """Run one simulation.
+
+    Returns:
+        Jobs per minute from the second to the third quarter, while enough jobs wait; the most
+        requests in any minute; the mean lag in seconds; and more.
+    """
+    quotas = Quotas(requests_per_minute)
+    simulation = Simulation(quotas, jobs, seed)
+    simulation.run()
+    requests, ends = simulation.requests, simulation.ends
+    first, last = ends[jobs // 4], ends[-jobs // 4]
+    ended_between = sum(first < end <= last for end in ends)
+    busiest_minute = max(sum(start <= at < start + 60 for at in requests) for start in requests)
     return {
         "requests_per_minute": requests_per_minute,
-        "in_flight": line.limits.in_flight,
-        "jobs_a_minute": round(60 * within / (last - first), 2),
-        "requests_a_job": round(len(line.requests) / jobs, 2),
-        "most_requests_in_a_minute": most,
-        "mean_lag": round(fmean(line.lags), 1),
+        "max_in_flight": quotas.max_in_flight,
+        "jobs_per_minute": round(60 * ended_between / (last - first), 2),
+        "requests_per_job": round(len(requests) / jobs, 2),
+        "max_requests_in_a_minute": busiest_minute,
+        "mean_lag_in_s": round(fmean(simulation.lags), 1),
     }
 
 
 def rows(jobs: int = JOBS, seeds: int = 3) -> list[dict[str, float]]:
-    """Measure the usual limits; medians over the seeds."""
-    found = []
-    for limit in (5, 50, 500):
-        runs = [row(limit, jobs if limit < 500 else 4 * jobs, seed) for seed in range(seeds)]
-        found.append({name: median(run[name] for run in runs) for name in runs[0]})
-    return found
+    """Simulate several request limits and return the medians over the seeds."""
+    table = []
+    for limit in REQUEST_LIMITS:
+        size = jobs if limit < 500 else 4 * jobs
+        runs = [row(limit, size, seed) for seed in range(seeds)]
+        table.append({name: median(run[name] for run in runs) for name in runs[0]})
+    return table
 
 
-def markdown(found: list[dict[str, float]]) -> str:
-    """Write the table."""
-    names = list(found[0])
-    head = "| " + " | ".join(name.replace("_", " ") for name in names) + " |\n" + "|---" * len(names) + "|\n"
-    return head + "\n".join("| " + " | ".join(f"{row[name]:g}" for name in names) + " |" for row in found)
+def markdown(table: list[dict[str, Any]]) -> str:
+    """Write rows as a Markdown table."""
+    names = list(table[0])
+    lines = [
+        f"| {' | '.join(name.replace('_', ' ') for name in names)} |",
+        "|---" * len(names) + "|",
+    ]
+    lines += [f"| {' | '.join(f'{row[name]:g}' for name in names)} |" for row in table]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

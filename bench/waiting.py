@@ -1,285 +1,248 @@
-"""Ways of waiting for a render, side by side on the same simulated jobs: polls, lag, transitions, money, throughput.
+"""Compare ways of waiting for a render on the same simulated jobs: polls, lag, money, throughput.
 
-Run `python -m bench.waiting` in the project's folder (`--quick` for a short one); standard library only. Each row is the median over the
-seeds, with the least and the most for the ratio to the optimum. The optimum is that of dynamic programming over whole seconds for the very
-jobs that are counted, under the planner's own cap on the gaps; it does not look at QUEUED, so a way that does may come out below 1.
+Run `python -m bench.waiting`; it only needs the standard library. Each row is the median over the
+seeds, with the minimum and maximum for the ratio to the optimum. The optimum is the result of
+dynamic programming over whole seconds for the very jobs that are counted, with the same cap on gaps
+as the poll schedule. It does not look at QUEUED, so a way that does may come out below 1.
 """
 
 import argparse
-import sys
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
-from math import inf, log, sqrt
-from pathlib import Path
 from random import Random
 from statistics import fmean, median, quantiles
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "layers/retake/python"))
-
 from bench.costs import GB_SECOND, INVOCATION, MEMORY_GB, POLL_SECONDS, TRANSITION
-from retake.rules.planner import LONGEST_GAP, WEIGHT, Plan
+from bench.polling import (
+    EXECUTION_SECONDS,
+    Outcome,
+    Way,
+    at_ages,
+    backoff,
+    every,
+    follow,
+    growing,
+    learn,
+    optimum,
+    planned,
+    quartiles,
+)
+from bench.renders import DISTRIBUTIONS, Job
+from retake.domain.poll_schedule import MAX_GAP_SECONDS, POLLS_PER_LAG_SECOND, PollSchedule
 
-LIFE = 3480  # seconds; a run of the wait-loop ends then
-LEARNED = 200  # jobs that a learned way has seen
-RELEARNED = 20  # jobs between two plans while it learns
-PER_MINUTE = 50  # requests
-EXPRESS_GB, EXPRESS_GB_SECOND, EXPRESS_RUN = 0.0625, 16.667e-6, 1e-6  # USD
-SMALL_GB = 0.125  # the least that Lambda gives; the functions import 60 MB
+REQUESTS_PER_MINUTE = 50
+TRANSITIONS_PER_ITERATION = 3
+SMALL_GB = 0.125  # the least that Lambda offers; the functions import 60 MB
+# Prices of Step Functions Express in USD, and the memory that it bills at least.
+EXPRESS_GB = 0.0625
+EXPRESS_GB_SECOND = 16.667e-6
+EXPRESS_EXECUTION = 1e-6
+LEARNED = "poll schedule, 200 renders learned"
 
 
 @dataclass(frozen=True)
-class Job:
-    """Seconds in Segmind's queue and of rendering; `failed` ones tell no render time, and one that never ends renders for ever."""
+class Contender:
+    """A way of waiting.
 
-    queue: float
-    render: float
-    failed: bool = False
-
-    @property
-    def total(self) -> float:
-        """Seconds from the submit to the end."""
-        return self.queue + self.render
-
-
-Draw = Callable[[Random, float], Job]  # the second argument runs from 0 to 1 over the jobs that are learned from, and stays 1
-Way = Callable[[float, float, int], float]  # age, age when last seen queued, polls so far -> seconds to wait
-
-
-def lognormal(random: Random, mean: float, sd: float) -> float:
-    """Draw from the log-normal distribution of this mean and standard deviation."""
-    variance = log(1 + (sd / mean) ** 2)
-    return random.lognormvariate(log(mean) - variance / 2, sqrt(variance))
-
-
-def ending(draw: Callable[[Random, float], float], queueing: float = 0) -> Draw:
-    """Let 2 % fail early and 1 % never end, as it is in life; a share of `queueing` waits in the queue first, 240 s in the mean."""
-
-    def job(random: Random, progress: float) -> Job:
-        fate, render = random.random(), draw(random, progress)
-        if fate < 0.02:
-            return Job(0, random.uniform(2, 60), failed=True)
-        queue = random.expovariate(1 / 240) if random.random() < queueing else 0
-        return Job(queue, inf if fate > 0.99 else render)
-
-    return job
-
-
-def humps(first: tuple[float, float], second: tuple[float, float], share: float) -> Draw:
-    """Mix two log-normal distributions, given as mean and standard deviation; `share` of the jobs are of the first."""
-    return ending(lambda random, _: lognormal(random, *(first if random.random() < share else second)))
-
-
-DISTRIBUTIONS: dict[str, Draw] = {
-    "narrow": ending(lambda random, _: lognormal(random, 164, 8)),
-    "usual": ending(lambda random, _: lognormal(random, 164, 40)),
-    "wide": ending(lambda random, _: lognormal(random, 164, 100)),
-    "two humps": humps((90, 10), (240, 25), 0.5),
-    "queueing": ending(lambda random, _: lognormal(random, 164, 40), queueing=0.2),
-    "drift up": ending(lambda random, progress: lognormal(random, 164 + 76 * progress, 41 + 19 * progress)),
-    "drift down": ending(lambda random, progress: lognormal(random, 240 - 76 * progress, 60 - 19 * progress)),
-    "jump": ending(lambda random, progress: lognormal(random, *((164, 40) if progress < 0.75 else (260, 50)))),
-    "far humps": humps((60, 4), (700, 30), 0.7),
-    "even": ending(lambda random, _: random.uniform(30, 600)),
-    "boot, then memoryless": ending(lambda random, _: 40 + random.expovariate(1 / 150)),
-    "long": ending(lambda random, _: lognormal(random, 900, 200)),
-    "heavy tail": ending(lambda random, _: 100 * random.paretovariate(2.5)),
-}
-ODD = ("far humps", "even", "boot, then memoryless", "long", "heavy tail")
-
-
-@dataclass
-class Seen:
-    """What following jobs came to: polls and lag a job (`lags` of those that ended), seconds slept inside calls, turns of the loop."""
-
-    jobs: int
-    polls: int
-    turns: int
-    slept: float
-    lags: list[float]
-
-    def cost(self, weight: float) -> float:
-        """What is to be least: polls, and `weight` times the seconds of lag, a job."""
-        return (self.polls + weight * sum(self.lags)) / self.jobs
-
-
-def follow(way: Way, jobs: Iterable[Job], asleep: float = 0) -> Seen:
-    """Poll each job until it has ended or its run has; gaps up to `asleep` seconds are slept through inside the call."""
-    seen = Seen(0, 0, 0, 0, [])
-    for job in jobs:
-        age = queued = 0.0
-        polls = 0
-        while age < min(job.total, LIFE):
-            if polls and age < job.queue:
-                queued = age
-            wait = way(age, queued, polls)
-            short = polls > 0 and wait <= asleep
-            seen.slept, seen.turns = seen.slept + (wait if short else 0), seen.turns + (not short)
-            age, polls = min(age + wait, LIFE), polls + 1
-        seen.jobs, seen.polls = seen.jobs + 1, seen.polls + polls
-        if job.total <= LIFE:
-            seen.lags.append(age - job.total)
-    return seen
-
-
-def every(seconds: float, first: float = 0) -> Way:
-    """Poll at a fixed interval, perhaps after a longer first wait."""
-    return lambda age, queued, polls: seconds if polls or not first else first
-
-
-def growing(first: float, gap: float, growth: float, cap: float) -> Way:
-    """Wait `first`, then gaps that grow to `cap`; twice as long while the job is queued."""
-    return lambda age, queued, polls: min(cap, round(gap * growth ** (polls - 1)) * (1 + (0 < queued == age))) if polls else first
-
-
-def quartiles(renders: Sequence[float]) -> Way:
-    """Wait for the first quartile, then gaps of a quarter of the interquartile range, growing: the rule of two numbers."""
-    low, _, high = quantiles(renders, n=4)
-    return growing(low, (high - low) / 4, 1.1, LONGEST_GAP)
-
-
-def planned(plan: Plan) -> Way:
-    """Wait as the wait-loop does."""
-    return lambda age, queued, polls: plan.wait(age, queued)
-
-
-def optimum(totals: Iterable[float], weight: float = WEIGHT, cap: int = LONGEST_GAP) -> tuple[float, list[int]]:
-    """Give the least cost a job, and the ages that have it: dynamic programming over whole seconds, no gap but the first over `cap`."""
-    ordered = sorted(totals)
-    sums = [0.0, *accumulate(total for total in ordered if total < inf)]
-    ended = [bisect_left(ordered, age + 1e-9) for age in range(LIFE + 1)]
-    cost, following = [0.0] * (LIFE + 1), [LIFE] * (LIFE + 1)
-    for s in range(LIFE - 1, -1, -1):
-        best = inf
-        for u in range(s + 1, min(LIFE, s + cap if s else LIFE) + 1):
-            lag = weight * (u * (ended[u] - ended[s]) - sums[ended[u]] + sums[ended[s]])
-            if lag >= best:
-                break
-            if lag + cost[u] < best:
-                best, following[s] = lag + cost[u], u
-        cost[s] = best + len(ordered) - ended[s]
-    ages = [following[0]]
-    while ages[-1] < LIFE:
-        ages.append(following[ages[-1]])
-    return cost[0] / len(ordered), ages
-
-
-def at_ages(ages: Sequence[int]) -> Way:
-    """Poll at given ages, whatever is seen."""
-    return lambda age, queued, polls: ages[polls] - age
-
-
-def learn(draw: Draw, random: Random, weight: float = WEIGHT, jobs: int = LEARNED) -> tuple[Plan, list[float]]:
-    """Let the planner work for some jobs as the pipeline would; give its plan, and the total times that were told.
-
-    A render is learned as the plan counts it: from the age at which the job was last seen in the queue.
+    Attributes:
+        name: its name in the table.
+        way: when it polls.
+        max_sleep: the longest gap that is slept through inside a call, in seconds.
+        memory_gb: the memory of that call.
     """
-    plan, renders, totals = Plan.learn((), weight), list[float](), list[float]()
-    for number in range(jobs):
-        job = draw(random, number / jobs)
-        if number % RELEARNED == 0:
-            plan = Plan.learn(renders, weight)
-        age = queued = 0.0
-        while age < min(job.total, LIFE):
-            age += plan.wait(age, queued)
-            queued = age if age < job.queue else queued
-        if job.total < LIFE and not job.failed:
-            renders.append(job.total - queued)
-            totals.append(job.total)
-    return Plan.learn(renders, weight), totals
+
+    name: str
+    way: Way
+    max_sleep: float = 0
+    memory_gb: float = MEMORY_GB
 
 
-def simulate(name: str, seed: int, jobs: int, weight: float = WEIGHT) -> list[dict[str, Any]]:
-    """Follow the same jobs of a distribution in every way; one row for each."""
+def contenders(
+    schedule: PollSchedule, totals: Sequence[float], ages: Sequence[int], weight: float
+) -> list[Contender]:
+    """Return all ways of waiting.
+
+    Parameters:
+        schedule: the learned schedule.
+        totals: the totals that it was learned from.
+        ages: the optimal ages.
+        weight: polls that a second of lag is worth.
+    """
+    untaught, learned = planned(PollSchedule.learn((), weight)), planned(schedule)
+    fixed = growing(120, 15, 1.05, MAX_GAP_SECONDS)
+    return [
+        Contender("every 2 s (the SDK's sample)", every(2)),
+        Contender("every 10 s", every(10)),
+        Contender("every 30 s (AWS sample)", every(30)),
+        Contender("backoff from 2 s × 1.5, at most 30 s", backoff(2, 1.5, 30)),
+        Contender("120 s, then 15 s × 1.05, at most 60 s", fixed),
+        Contender("quartiles of the last 200", quartiles(totals)),
+        Contender("poll schedule, nothing learned", untaught),
+        Contender(LEARNED, learned),
+        Contender("same, gaps up to 10 s inside a call", learned, 10),
+        Contender("same, gaps up to 40 s inside a 128 MB call", learned, 40, SMALL_GB),
+        Contender("120 s, then every 5 s inside calls", every(5, 120), 5),
+        Contender("optimum", at_ages(ages)),
+    ]
+
+
+def simulate(
+    name: str, seed: int, jobs: int, weight: float = POLLS_PER_LAG_SECOND
+) -> list[dict[str, Any]]:
+    """Follow the same jobs in every way and return a row for each.
+
+    Parameters:
+        name: one of DISTRIBUTIONS.
+        seed: seed of the random numbers.
+        jobs: how many jobs.
+        weight: polls that a second of lag is worth.
+    """
     random, draw = Random(f"{name} {seed}"), DISTRIBUTIONS[name]
-    plan, totals = learn(draw, random, weight)
-    held_out = [draw(random, 1) for _ in range(jobs)]
-    best, ages = optimum((job.total for job in held_out), weight)
-    learned = planned(plan)
-    ways: dict[str, tuple[Way, float, float]] = {  # the way, the longest gap slept through inside a call, and the call's memory
-        "every 2 s (the SDK's sample)": (every(2), 0, MEMORY_GB),
-        "every 10 s": (every(10), 0, MEMORY_GB),
-        "every 30 s (AWS sample)": (every(30), 0, MEMORY_GB),
-        "back-off 2 s × 1.5, cap 30 s": (lambda age, queued, polls: min(30, 2 * 1.5**polls), 0, MEMORY_GB),
-        "120 s, then 15 s × 1.05, cap 60 s": (growing(120, 15, 1.05, LONGEST_GAP), 0, MEMORY_GB),
-        "quartiles of the last 200": (quartiles(totals), 0, MEMORY_GB),
-        "planner, nothing learned": (planned(Plan.learn((), weight)), 0, MEMORY_GB),
-        "planner, 200 learned": (learned, 0, MEMORY_GB),
-        "the same, gaps to 10 s inside a call": (learned, 10, MEMORY_GB),
-        "the same, gaps to 40 s inside a call of 128 MB": (learned, 40, SMALL_GB),
-        "120 s, then every 5 s inside calls": (every(5, 120), 5, MEMORY_GB),
-        "optimum": (at_ages(ages), 0, MEMORY_GB),
-    }
+    schedule, totals = learn(draw, random, weight)
+    sample = [draw(random, 1) for _ in range(jobs)]
+    best, ages = optimum((job.total for job in sample), weight)
     rows = []
-    for way, (wait, asleep, memory) in ways.items():
-        seen = follow(wait, held_out, asleep)
-        calls = seen.turns * INVOCATION + (seen.polls * POLL_SECONDS + seen.slept) * memory * GB_SECOND
-        usd = seen.turns * 3 * TRANSITION + calls
-        rows.append(_row(name, way, seen, 3 * seen.turns / jobs, 1000 * usd / jobs, best, weight))
-        if way == "planner, 200 learned":
-            # On paper: the parent waits for the first age (Wait, StartSyncExecution, Choice), the child lives from there to the end.
-            living = sum(min(job.total, LIFE) for job in held_out) + sum(seen.lags) - jobs * plan.ages[0]
-            usd = jobs * (3 * TRANSITION + EXPRESS_RUN) + max(0, living) * EXPRESS_GB * EXPRESS_GB_SECOND + calls
-            rows.append(_row(name, "the same in an Express child (on paper)", seen, 3, 1000 * usd / jobs, best, weight))
+    for contender in contenders(schedule, totals, ages, weight):
+        outcome = follow(contender.way, sample, contender.max_sleep)
+        calls = _calls_usd(outcome, contender.memory_gb)
+        transitions = TRANSITIONS_PER_ITERATION * outcome.iterations
+        usd = transitions * TRANSITION + calls
+        common = {
+            "distribution": name,
+            "polls": outcome.polls / jobs,
+            **_lag_figures(outcome),
+            "jobs_per_minute": REQUESTS_PER_MINUTE / (2 + outcome.polls / jobs),
+            "ratio": outcome.cost(weight) / best,
+        }
+        rows.append(
+            {
+                "way": contender.name,
+                **common,
+                "transitions": transitions / jobs,
+                "usd_per_1000": 1000 * usd / jobs,
+            }
+        )
+        if contender.name == LEARNED:
+            usd = _express_usd(sample, outcome, schedule.ages[0]) + calls
+            rows.append(
+                {
+                    "way": "same, in an Express child (calculated)",
+                    **common,
+                    "transitions": TRANSITIONS_PER_ITERATION,
+                    "usd_per_1000": 1000 * usd / jobs,
+                }
+            )
     return rows
 
 
-def _row(name: str, way: str, seen: Seen, transitions: float, usd: float, best: float, weight: float) -> dict[str, Any]:
-    polls, lags = seen.polls / seen.jobs, quantiles(seen.lags, n=20)
+def _calls_usd(outcome: Outcome, memory_gb: float) -> float:
+    seconds = outcome.polls * POLL_SECONDS + outcome.slept
+    return outcome.iterations * INVOCATION + seconds * memory_gb * GB_SECOND
+
+
+def _express_usd(jobs: Sequence[Job], outcome: Outcome, first_age: int) -> float:
+    """Calculate the state machines' cost if an Express child did the polling.
+
+    The parent waits for the first age (Wait, StartSyncExecution, Choice), and the child runs from
+    there to the end.
+    """
+    ends = sum(min(job.total, EXECUTION_SECONDS) for job in jobs) + sum(outcome.lags)
+    child_seconds = max(0, ends - len(jobs) * first_age)
+    executions = len(jobs) * (TRANSITIONS_PER_ITERATION * TRANSITION + EXPRESS_EXECUTION)
+    return executions + child_seconds * EXPRESS_GB * EXPRESS_GB_SECOND
+
+
+def _lag_figures(outcome: Outcome) -> dict[str, float]:
+    twentieths = quantiles(outcome.lags, n=20)
     return {
-        "distribution": name,
-        "way": way,
-        "polls": polls,
-        "lag_mean": fmean(seen.lags),
-        "lag_p50": lags[9],
-        "lag_p95": lags[18],
-        "transitions": transitions,
-        "usd_per_1000": usd,
-        "jobs_per_minute": PER_MINUTE / (2 + polls),
-        "ratio": seen.cost(weight) / best,
+        "lag_mean": fmean(outcome.lags),
+        "lag_p50": twentieths[9],
+        "lag_p95": twentieths[18],
     }
 
 
-def rows(names: Iterable[str] = DISTRIBUTIONS, seeds: int = 5, jobs: int = 3000, weight: float = WEIGHT) -> list[dict[str, Any]]:
-    """Simulate each distribution with some seeds; give one row a distribution and way: medians, and for each figure its least and most."""
+def rows(
+    names: Iterable[str] = DISTRIBUTIONS,
+    seeds: int = 5,
+    jobs: int = 3000,
+    weight: float = POLLS_PER_LAG_SECOND,
+) -> list[dict[str, Any]]:
+    """Simulate distributions with several seeds.
+
+    Returns:
+        A row for each distribution and way: the median of every figure, and its minimum and
+        maximum under the name `<figure>_spread`.
+    """
     table = []
     for name in names:
-        for runs in zip(*(simulate(name, seed, jobs, weight) for seed in range(seeds)), strict=True):
-            figures = [figure for figure, value in runs[0].items() if isinstance(value, float | int)]
-            values = {figure: [run[figure] for run in runs] for figure in figures}
-            spread = {f"{figure}_spread": (min(value), max(value)) for figure, value in values.items()}
-            table.append(runs[0] | {figure: median(value) for figure, value in values.items()} | spread)
+        by_seed = (simulate(name, seed, jobs, weight) for seed in range(seeds))
+        table += [_summary(runs) for runs in zip(*by_seed, strict=True)]
     return table
+
+
+def _summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    summary = dict(runs[0])
+    for figure, value in runs[0].items():
+        if isinstance(value, float | int):
+            values = [run[figure] for run in runs]
+            summary[figure] = median(values)
+            summary[f"{figure}_spread"] = (min(values), max(values))
+    return summary
 
 
 def markdown(table: Iterable[dict[str, Any]]) -> str:
     """Write rows as a Markdown table."""
-    lines = [
-        f"| distribution | way | polls | p50 / p95 lag | transitions | USD per 1,000 | jobs/min at {PER_MINUTE} requests/min"
-        " | cost ÷ optimum (least–most) |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    return "\n".join(_table(table))
+
+
+def _table(table: Iterable[dict[str, Any]]) -> Iterator[str]:
+    heads = (
+        "distribution",
+        "way",
+        "polls",
+        "p50 / p95 lag, s",
+        "transitions",
+        "USD per 1,000 jobs",
+        f"jobs/min at {REQUESTS_PER_MINUTE} requests/min",
+        "cost ÷ optimum (min–max)",
+    )
+    yield f"| {' | '.join(heads)} |"
+    yield "|---" * len(heads) + "|"
     for row in table:
         least, most = row["ratio_spread"]
-        lines.append(
-            f"| {row['distribution']} | {row['way']} | {row['polls']:.1f} | {row['lag_p50']:.1f} / {row['lag_p95']:.0f} "
-            f"| {row['transitions']:.0f} | {row['usd_per_1000']:.2f} | {row['jobs_per_minute']:.1f} "
-            f"| {row['ratio']:.2f} ({least:.2f}–{most:.2f}) |"
+        cells = (
+            row["distribution"],
+            row["way"],
+            f"{row['polls']:.1f}",
+            f"{row['lag_p50']:.1f} / {row['lag_p95']:.0f}",
+            f"{row['transitions']:.0f}",
+            f"{row['usd_per_1000']:.2f}",
+            f"{row['jobs_per_minute']:.1f}",
+            f"{row['ratio']:.2f} ({least:.2f}–{most:.2f})",
         )
-    return "\n".join(lines)
+        yield f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
     """Print the table."""
-    options = argparse.ArgumentParser(description="Ways of waiting for a render, side by side.")
-    options.add_argument("--quick", action="store_true", help="one seed, few jobs: does it still run?")
-    options.add_argument("--weight", type=float, default=WEIGHT, help="polls that a second of lag is worth")
-    options.add_argument("--only", action="append", choices=DISTRIBUTIONS, help="a distribution; may be repeated, all if none is named")
-    given = options.parse_args()
-    size = {"seeds": 1, "jobs": 300} if given.quick else {}
-    sys.stdout.write(markdown(rows(given.only or DISTRIBUTIONS, weight=given.weight, **size)) + "\n")
+    parser = argparse.ArgumentParser(description="Compare ways of waiting for a render.")
+    parser.add_argument("--quick", action="store_true", help="one seed and few jobs, as a test")
+    parser.add_argument(
+        "--weight",
+        type=float,
+        default=POLLS_PER_LAG_SECOND,
+        help="polls that a second of lag is worth",
+    )
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=DISTRIBUTIONS,
+        help="a distribution; may be repeated (default: all)",
+    )
+    options = parser.parse_args()
+    size = {"seeds": 1, "jobs": 300} if options.quick else {}
+    print(markdown(rows(options.only or DISTRIBUTIONS, weight=options.weight, **size)))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-retake drop shoot --prompt "a watercolour painting, soft morning light" --mode flex_1 --dry-run
-retake drop shoot --prompt "a watercolour painting, soft morning light" --mode flex_1 --wait
+retake drop shoot --prompt "a watercolor painting, soft morning light" --mode flex_1 --dry-run
+retake drop shoot --prompt "a watercolor painting, soft morning light" --mode flex_1 --wait
 retake retry --failed --prefix shoot/
 retake cost --prefix shoot/
 retake gallery

@@ -1,21 +1,23 @@
-"""Drop a folder, stay until everything is back, and hand on what came out."""
+"""Drop a folder, wait for all retakes, and process the results."""
 
 import json
 import subprocess
 import sys
 
-command = ["retake", "drop", "shoot", "--prompt", "a watercolour painting", "--wait", "--out", "retakes", "--json"]
-done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-if done.returncode not in (0, 1):  # 2: not understood or found, 130: interrupted; the same command goes on from there
+command = ["retake", "drop", "shoot", "--prompt", "a watercolor painting"]
+options = ["--wait", "--out", "retakes", "--json"]
+done = subprocess.run(command + options, stdout=subprocess.PIPE, text=True)
+if done.returncode not in (0, 1):  # 2: invalid or not found; 130: interrupted, run it again
     sys.exit(done.returncode)
-told = json.loads(done.stdout)
-if "error" in told:
-    sys.exit(f"{told['error']}; {told['do_now']}")
-for job in told["jobs"]:
+report = json.loads(done.stdout)
+if "error" in report:
+    sys.exit(f"{report['error']}; {report['do_now']}")
+for job in report["jobs"]:
     if job["saved"]:
         print(f"{job['saved']} of {job['file']}, {job.get('cost_usd', '?')} USD")
     else:
-        print(f"{job['file']} {job['state']}: {job['trouble'] or job.get('message')}; {job.get('do_now')}")
-for refused in told["refused"]:  # here already, before anything was uploaded
+        reason = job["trouble"] or job.get("message")
+        print(f"{job['file']} {job['state']}: {reason}; {job.get('do_now')}")
+for refused in report["refused"]:  # by the command, before anything was uploaded
     print(f"{refused['file']}: {refused['reason']}; {refused['do_now']}")
 sys.exit(done.returncode)

@@ -1,4 +1,4 @@
-"""The rendering: fetch the clip, check it, and let ffmpeg turn it into something that shows its mode."""
+"""Render a request: fetch the clip, check it, and restyle it with ffmpeg so that its mode shows."""
 
 from __future__ import annotations
 
@@ -15,16 +15,22 @@ import imageio_ffmpeg
 
 MAX_BYTES = 100 * 1000 * 1000
 MAX_SECONDS = 30.0
-FFMPEG_SECONDS = 300.0  # then ffmpeg is killed and the request FAILED
+FETCH_TIMEOUT_SECONDS = 30.0
+FFMPEG_TIMEOUT_SECONDS = 300.0
+IMAGE_STARTS = (b"\x89PNG", b"\xff\xd8\xff")
+SIGNATURE_BYTES = 32
 
-# adhere keeps the scene and warms it, flex flattens it to posters, reimagine leaves nothing as it was.
+# adhere keeps the scene and warms it, flex flattens it into posters, reimagine changes everything.
 EFFECTS = {
     "adhere_1": "colortemperature=temperature=4800,eq=saturation=1.2",
     "adhere_2": "colortemperature=temperature=3800,eq=saturation=1.3:contrast=1.1",
     "adhere_3": "colortemperature=temperature=2600,eq=saturation=1.4:contrast=1.2,vignette",
-    "flex_1": "format=gbrp,lutrgb=r='trunc(val/64)*80':g='trunc(val/64)*80':b='trunc(val/64)*80',hue=h=40",
-    "flex_2": "format=gbrp,lutrgb=r='trunc(val/86)*127':g='trunc(val/86)*127':b='trunc(val/86)*127',hue=h=80",
-    "flex_3": "format=gbrp,lutrgb=r='trunc(val/128)*255':g='trunc(val/128)*255':b='trunc(val/128)*255',hue=h=140",
+    "flex_1": "format=gbrp,lutrgb=r='trunc(val/64)*80':g='trunc(val/64)*80':b='trunc(val/64)*80'"
+    ",hue=h=40",
+    "flex_2": "format=gbrp,lutrgb=r='trunc(val/86)*127':g='trunc(val/86)*127'"
+    ":b='trunc(val/86)*127',hue=h=80",
+    "flex_3": "format=gbrp,lutrgb=r='trunc(val/128)*255':g='trunc(val/128)*255'"
+    ":b='trunc(val/128)*255',hue=h=140",
     "reimagine_1": "negate,hue=h=90",
     "reimagine_2": "format=gbrp,edgedetect=low=.05:high=.1,format=gbrp,negate,hue=h=60*t",
     "reimagine_3": "hflip,vflip,pixelize=w=12:h=12,negate,hue=h=200+120*t:s=3",
@@ -33,16 +39,16 @@ DEFAULT_MODE = "adhere_1"
 
 
 class RenderError(Exception):
-    """The request cannot be rendered; the text is what its FAILED answer says."""
+    """The request cannot be rendered; the text is the error of its FAILED response."""
 
 
 def check(body: Mapping[str, Any]) -> None:
-    """Raise RenderError when a request's fields cannot be used."""
+    """Raise RenderError if a field of a request is not valid."""
     if not body.get("video_url"):
         raise RenderError("video_url: field required")
     for name in ("video_url", "first_frame_url"):
         url = body.get(name)
-        if url and not (isinstance(url, str) and url.lower().startswith(("http://", "https://"))):
+        if url and not _is_http_url(url):
             raise RenderError(f"{name}: an http or https URL expected")
     if body.get("mode", DEFAULT_MODE) not in EFFECTS:
         raise RenderError(f"mode: must be one of {', '.join(EFFECTS)}")
@@ -50,8 +56,20 @@ def check(body: Mapping[str, Any]) -> None:
         raise RenderError("prompt: text expected")
 
 
+def _is_http_url(url: object) -> bool:
+    return isinstance(url, str) and url.lower().startswith(("http://", "https://"))
+
+
 async def render(body: Mapping[str, Any], target: Path) -> None:
-    """Render a checked request into the MP4 file `target`; RenderError says why that cannot be done."""
+    """Render a request.
+
+    Parameters:
+        body: its fields, which `check` has accepted.
+        target: the MP4 file to write.
+
+    Raises:
+        RenderError: the request cannot be rendered.
+    """
     clip, image = target.with_suffix(".input"), target.with_suffix(".image")
     try:
         await fetch("video_url", body["video_url"], clip)
@@ -59,69 +77,99 @@ async def render(body: Mapping[str, Any], target: Path) -> None:
             await fetch("first_frame_url", body["first_frame_url"], image)
         width, seconds = await probe(clip)
         if seconds > MAX_SECONDS:
-            raise RenderError(f"video_url: the video is {seconds:.1f} s long, at most {MAX_SECONDS:.0f} s are allowed")
-        graph = f"[0:v:0]{EFFECTS[body.get('mode', DEFAULT_MODE)]},scale=trunc(iw/2)*2:trunc(ih/2)*2"
-        inputs = ["-f", "mov", "-i", str(clip)]
-        if image.exists():
-            inputs += ["-i", str(image)]
-            side = max(width // 3, 16) // 2 * 2
-            graph += f"[styled];[1:v:0]scale={side}:-2,setsar=1[frame];[styled][frame]overlay=0:0"
-        code, complaint = await ffmpeg(
-            *("-loglevel", "error", "-threads", "2", *inputs, "-filter_complex", f"{graph},format=yuv420p[video]"),
-            *("-map", "[video]", "-map", "0:a?", "-c:v", "libx264", "-preset", "veryfast", "-threads", "2"),
-            *("-c:a", "aac", "-movflags", "+faststart", "-f", "mp4", "-y", str(target)),
-        )
-        if code:
-            raise RenderError(f"the video could not be rendered: {complaint.strip()[-200:]}")
+            length = f"the video is {seconds:.1f} s long"
+            raise RenderError(f"video_url: {length}, at most {MAX_SECONDS:.0f} s are allowed")
+        await _restyle(clip, image, width, body.get("mode", DEFAULT_MODE), target)
     finally:
         clip.unlink(missing_ok=True)
         image.unlink(missing_ok=True)
 
 
+async def _restyle(clip: Path, image: Path, width: int, mode: str, target: Path) -> None:
+    """Apply a mode's effect to a clip, and show the first frame, if there is one, in a corner."""
+    inputs = ["-f", "mov", "-i", str(clip)]
+    graph = f"[0:v:0]{EFFECTS[mode]},scale=trunc(iw/2)*2:trunc(ih/2)*2"
+    if image.exists():
+        inputs += ["-i", str(image)]
+        side = max(width // 3, 16) // 2 * 2
+        graph += f"[styled];[1:v:0]scale={side}:-2,setsar=1[frame];[styled][frame]overlay=0:0"
+    exit_code, output = await ffmpeg(
+        *("-loglevel", "error", "-threads", "2"),
+        *inputs,
+        *("-filter_complex", f"{graph},format=yuv420p[video]"),
+        *("-map", "[video]", "-map", "0:a?"),
+        *("-c:v", "libx264", "-preset", "veryfast", "-threads", "2", "-c:a", "aac"),
+        *("-movflags", "+faststart", "-f", "mp4", "-y", str(target)),
+    )
+    if exit_code:
+        raise RenderError(f"the video could not be rendered: {output.strip()[-200:]}")
+
+
 async def fetch(name: str, url: str, target: Path) -> None:
-    """Download a request's input: its first bytes by a ranged GET to see what it is, then the whole, unredirected."""
+    """Download an input of a request, without following redirects.
+
+    Parameters:
+        name: the field with the URL.
+        url: where the input is. Its first bytes are fetched by range, to see what it is.
+        target: the file to write.
+
+    Raises:
+        RenderError: the input cannot be fetched or is not of the right kind.
+    """
+    first_bytes = {"Range": f"bytes=0-{SIGNATURE_BYTES - 1}"}
     try:
-        async with httpx.AsyncClient(timeout=30.0, trust_env=False, verify=tls()) as client:
-            async with client.stream("GET", url, headers={"Range": "bytes=0-31"}) as response:
-                _found(name, response)
-                _recognised(name, await anext(response.aiter_bytes(32), b""))
+        async with httpx.AsyncClient(
+            timeout=FETCH_TIMEOUT_SECONDS, trust_env=False, verify=tls_context()
+        ) as client:
+            async with client.stream("GET", url, headers=first_bytes) as response:
+                _check_status(name, response)
+                _check_signature(name, await anext(response.aiter_bytes(SIGNATURE_BYTES), b""))
             async with client.stream("GET", url) as response:
-                _found(name, response)
-                with target.open("wb") as file:
-                    async for chunk in response.aiter_bytes():
-                        file.write(chunk)
-                        if file.tell() > MAX_BYTES:
-                            raise RenderError(f"{name}: larger than {MAX_BYTES // 1000000} MB")
+                _check_status(name, response)
+                await _save(name, response, target)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise RenderError(f"{name}: could not be fetched ({type(error).__name__})") from error
 
 
-def _found(name: str, response: httpx.Response) -> None:
+async def _save(name: str, response: httpx.Response, target: Path) -> None:
+    with target.open("wb") as file:
+        async for chunk in response.aiter_bytes():
+            file.write(chunk)
+            if file.tell() > MAX_BYTES:
+                raise RenderError(f"{name}: larger than {MAX_BYTES // 1000000} MB")
+
+
+def _check_status(name: str, response: httpx.Response) -> None:
     if response.status_code not in (200, 206):
         raise RenderError(f"{name}: could not be fetched (HTTP {response.status_code})")
 
 
-def _recognised(name: str, start: bytes) -> None:
+def _check_signature(name: str, start: bytes) -> None:
+    """Raise RenderError unless a file starts as its kind does."""
     if name == "video_url" and start[4:8] != b"ftyp":
         raise RenderError("video_url: not an MP4 file")
-    is_image = start.startswith((b"\x89PNG", b"\xff\xd8\xff")) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP")
-    if name == "first_frame_url" and not is_image:
+    is_webp = start[:4] == b"RIFF" and start[8:12] == b"WEBP"
+    if name == "first_frame_url" and not is_webp and not start.startswith(IMAGE_STARTS):
         raise RenderError("first_frame_url: not a PNG, JPEG or WebP image")
 
 
 async def probe(clip: Path) -> tuple[int, float]:
-    """Return a clip's width in pixels and its length in seconds."""
-    _, told = await ffmpeg("-f", "mov", "-i", str(clip))
-    size = re.search(r"Stream #.*Video:.*, (\d+)x\d+[ ,]", told)
-    length = re.search(r"Duration: (\d+):(\d+):(\d+\.\d+)", told)
-    if not size or not length:
+    """Return a clip's width in pixels and its duration in seconds."""
+    _, output = await ffmpeg("-f", "mov", "-i", str(clip))
+    size = re.search(r"Stream #.*Video:.*, (\d+)x\d+[ ,]", output)
+    duration = re.search(r"Duration: (\d+):(\d+):(\d+\.\d+)", output)
+    if not size or not duration:
         raise RenderError("video_url: no video stream can be read")
-    hours, minutes, seconds = length.groups()
+    hours, minutes, seconds = duration.groups()
     return int(size[1]), int(hours) * 3600 + int(minutes) * 60 + float(seconds)
 
 
 async def ffmpeg(*arguments: str) -> tuple[int, str]:
-    """Run ffmpeg and return its exit code and what it told; it is killed when this is cancelled or takes too long."""
+    """Run ffmpeg and return its exit code and output; kill it when canceled or out of time.
+
+    Raises:
+        RenderError: it took too long.
+    """
     process = await asyncio.create_subprocess_exec(
         *(ffmpeg_path(), "-hide_banner", "-nostdin", *arguments),
         stdin=asyncio.subprocess.DEVNULL,
@@ -129,9 +177,9 @@ async def ffmpeg(*arguments: str) -> tuple[int, str]:
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(FFMPEG_SECONDS):
-            _, told = await process.communicate()
-        return process.returncode or 0, told.decode(errors="replace")
+        async with asyncio.timeout(FFMPEG_TIMEOUT_SECONDS):
+            _, output = await process.communicate()
+        return process.returncode or 0, output.decode(errors="replace")
     except TimeoutError as error:
         raise RenderError("rendering took too long") from error
     finally:
@@ -141,8 +189,8 @@ async def ffmpeg(*arguments: str) -> tuple[int, str]:
 
 
 @functools.cache
-def tls() -> ssl.SSLContext:
-    """Return the one TLS context of all downloads: making one takes longer than a local download."""
+def tls_context() -> ssl.SSLContext:
+    """Return the TLS context of all downloads; creating one takes longer than a local download."""
     return httpx.create_ssl_context()
 
 

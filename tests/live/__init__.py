@@ -1,1 +1,1 @@
-"""The opt-in live check: one short clip through a deployed stack and the real Segmind, to learn what its contract leaves open."""
+"""The opt-in live check: one clip through a deployed stack shows how the real Segmind behaves."""

@@ -1,200 +1,259 @@
-"""Drops one clip, follows it beside the pipeline, and notes how Segmind answers."""
+"""Drops one clip, follows it next to the pipeline, and records how Segmind responds."""
 
-import hashlib
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterable
-from contextlib import closing
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import boto3
 
-from retake.adapters.jobs import JobsTable, Row
-from retake.adapters.secret import ApiKey
-from retake.adapters.segmind import ResultFiles, ResultUnavailable, Segmind
-from retake.gatekeeper import Gatekeeper
-from retake.rules.contract import Answer, Found, read_history, read_result, retry_after
-from retake.rules.drop import mark
-from retake.rules.gate import PRICE, Limits
-from retake.rules.history import is_ours, read_page
-from retake.rules.states import ENDED, State
-from tests import media
+from retake.aws.admission_store import AdmissionStore
+from retake.aws.input_store import InputStore
+from retake.aws.job_store import JobStore
+from retake.aws.secrets import ApiKey
+from retake.domain.admission import PRICE_USD, Quotas
+from retake.domain.input_files import sidecar_key
+from retake.domain.job import Job, State
+from retake.segmind.client import SegmindClient
+from retake.segmind.download import ResultFiles
+from retake.segmind.history import is_ours, read_page
+from retake.segmind.responses import Found, Response, read_history_row, read_result
+from retake.services.admission_control import AdmissionControl
+from tests.live.files import compare
+from tests.live.polite import PoliteSegmind
+from tests.live.report import Report, outline
+from tests.support import media
 
-LOOKS = (0, 5, 15, 30, 60, 120, 240, 480, 960, 1800)  # seconds after the request was accepted; two GETs each, at most
-ROW_SECONDS = 120  # how long after the job's end its row is looked for in the history
-Report = dict[str, dict[str, Any]]
+# Seconds after the request was accepted; at each, two requests at most.
+LOOK_AGES = (0, 5, 15, 30, 60, 120, 240, 480, 960, 1800)
+ROW_SECONDS = 120  # after the job's end, how long its row is looked for in the history
+SOURCE = "testsrc2=size=1280x720:rate=24:duration=3"
+PROMPT = "a watercolor painting, soft morning light"
+Variables = dict[str, str]
 
 
 class Check:
-    """One clip's way through a deployed stack.
+    """One clip on its way through a deployed stack.
 
-    Parameters: `outputs` of the stack; `session` and `endpoint`, how AWS is reached; `say` takes lines on the way.
-    The key goes only to the two origins that the functions send it to: they are read, like the limits, from the environment of `submit`.
+    The key is sent only to the two origins that the functions send it to. They are read from the
+    environment of `submit`, like the limits.
+
+    Parameters:
+        outputs: the stack's outputs.
+        session: how AWS is reached.
+        endpoint: the endpoint of an embedded cloud; `None` for AWS.
+        say: gets lines on the way.
     """
 
-    def __init__(self, outputs: dict[str, str], session: boto3.Session, endpoint: str | None, say: Callable[[str], None]) -> None:
-        functions, vault = (session.client(service, endpoint_url=endpoint) for service in ("lambda", "secretsmanager"))
-        given = functions.get_function_configuration(FunctionName=outputs["SubmitFunctionName"])["Environment"]["Variables"]
-        self._limits = Limits(int(given["REQUESTS_PER_MINUTE"]), float(given.get("DAILY_BUDGET_USD", "inf")))
-        self._segmind = Segmind(given["SEGMIND_BASE_URL"], given["SEGMIND_HISTORY_URL"], ApiKey(vault, given["SECRET_ID"]))
-        self._files = ResultFiles(given["SEGMIND_BASE_URL"])
-        self._jobs = JobsTable(session.resource("dynamodb", endpoint_url=endpoint).Table(given["TABLE"]))
-        self._gate = Gatekeeper(self._jobs, self._limits, time.time)
-        self._s3, self._bucket = session.client("s3", endpoint_url=endpoint), outputs["InputBucketName"]
-        self._say = say
-        self.clip = f"live/{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}/clip.mp4"
-        self._requests, self._accepted, self._limit_headers = 0, 0.0, dict[str, str]()
-        self._seen, self._rows = list[dict[str, Any]](), list[dict[str, Any]]()  # each answer about the status, and from the history
+    def __init__(
+        self,
+        *,
+        outputs: dict[str, str],
+        session: boto3.Session,
+        endpoint: str | None,
+        say: Callable[[str], None],
+    ) -> None:
+        def client(service: str) -> Any:
+            return session.client(service, endpoint_url=endpoint)
+
+        name = outputs["SubmitFunctionName"]
+        configuration = client("lambda").get_function_configuration(FunctionName=name)
+        variables: Variables = configuration["Environment"]["Variables"]
+        dynamodb = session.resource("dynamodb", endpoint_url=endpoint)
+        table = dynamodb.Table(variables["JOBS_TABLE"])
+        self._quotas = _quotas(variables)
+        self._admission = AdmissionControl(
+            store=AdmissionStore(table=table), quotas=self._quotas, clock=time.time
+        )
+        self._segmind = PoliteSegmind(
+            client=_segmind(variables, client("secretsmanager")), admission=self._admission
+        )
+        self._files = ResultFiles(base_url=variables["SEGMIND_BASE_URL"])
+        self._s3, self._bucket, self._say = client("s3"), outputs["InputBucketName"], say
+        self._jobs = JobStore(table=table)
+        self._records = InputStore(table=table, bucket=self._bucket)
+        folder = f"live/{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        self.clip_key = f"{folder}/clip.mp4"
+        self._accepted_at = 0.0
+        self._statuses: list[dict[str, Any]] = []
+        self._rows: list[dict[str, Any]] = []
 
     def refusal(self, max_usd: float) -> str | None:
-        """Tell why the check must not start, `None` if it may."""
-        if not (isfinite(max_usd) and max_usd >= PRICE):
-            return f"a take costs about {PRICE:.2f} USD, which --max-usd {max_usd:g} does not cover"
-        if not isfinite(self._limits.daily_budget_usd):
-            return "nothing bounds what the stack may spend today; deploy it with a DailyBudgetUsd"
-        shut = self._gate.would_admit("live check")
-        return f"the stack would keep the clip back: {shut.reason}" if shut else None
+        """Say why the check must not start; return `None` if it may."""
+        if not (isfinite(max_usd) and max_usd >= PRICE_USD):
+            price = f"a clip costs about {PRICE_USD:.2f} USD"
+            return f"{price}, which --max-usd {max_usd:g} does not cover"
+        if not isfinite(self._quotas.daily_budget_usd):
+            return "nothing limits what the stack may spend today; deploy it with a DailyBudgetUsd"
+        denial = self._admission.check("live check")
+        return f"the stack would hold the clip: {denial.message}" if denial else None
 
-    def run(self, folder: Path, patience: float) -> Report:
-        """Drop the clip and follow it, at most `patience` seconds; gives what was found."""
-        clip = media.ffmpeg(folder / "clip.mp4", "-f", "lavfi", "-i", "testsrc2=size=1280x720:rate=24:duration=3")
-        note = json.dumps({"prompt": "a watercolour painting, soft morning light"})
-        for key, body in ((self.clip, clip.read_bytes()), (self.clip.removesuffix("mp4") + "json", note.encode())):
-            self._s3.put_object(Bucket=self._bucket, Key=key, Body=body)
-        most = f"whatever happens, the stack spends at most {self._limits.daily_budget_usd:g} USD today"
-        self._say(f"dropped s3://{self._bucket}/{self.clip}, about {PRICE:.2f} USD; {most}")
-        job = self._follow(time.time() + patience)
-        told = ("id", "key", "request_id", "state", "held", "reason", "cost_usd", "times", "result")
-        report: Report = {"job": {name: job[name] for name in told if name in job}}
-        return report | (self._questions(job) if "request_id" in job else {})
+    def run(self, folder: Path, patience_seconds: float) -> Report:
+        """Drop the clip, follow it, and report what was found.
 
-    def _follow(self, deadline: float) -> Row:
-        """Look at the job, and now and then at Segmind, until both have told all or the time is up."""
-        looks, state, ended = list(LOOKS), "", 0.0
+        Parameters:
+            folder: for the clip.
+            patience_seconds: how long to follow it at most.
+        """
+        clip = media.ffmpeg(folder / "clip.mp4", "-f", "lavfi", "-i", SOURCE)
+        self._put(self.clip_key, clip.read_bytes())
+        self._put(sidecar_key(self.clip_key), json.dumps({"prompt": PROMPT}).encode())
+        budget = self._quotas.daily_budget_usd
+        limit = f"in any case, the stack spends at most {budget:g} USD today"
+        where = f"s3://{self._bucket}/{self.clip_key}"
+        self._say(f"dropped {where}, for about {PRICE_USD:.2f} USD; {limit}")
+        job = self._follow(time.time() + patience_seconds)
+        report: Report = {"job": _of_job(job)}
+        if job and job.request_id:
+            report |= self._examine(job, job.request_id)
+        return report
+
+    def _put(self, key: str, body: bytes) -> None:
+        self._s3.put_object(Bucket=self._bucket, Key=key, Body=body)
+
+    # ─── Following ────────────────────────────────────────────────────────────────────────────
+
+    def _follow(self, deadline: float) -> Job | None:
+        """Look at the job, and now and then at Segmind, until both have shown everything.
+
+        Returns:
+            The job as it was seen last; `None` when the clip has not become one in time.
+        """
+        ages, ended_at = list(LOOK_AGES), 0.0
+        job: Job | None = None
         while True:
-            newest, now = self._jobs.place(self._bucket, self.clip).get("newest"), time.time()
-            job = (newest and self._jobs.job(newest)) or {"state": state}
-            if job["state"] != state:
-                state = job["state"]
-                self._say(f"{state} {job.get('reason') or ''}")
-            ended = ended or (now if state in ENDED else 0.0)
-            if "request_id" in job:
-                self._accepted = datetime.fromisoformat(job["times"][State.RENDERING]).timestamp()
-                if looks and now - self._accepted >= looks[0]:
-                    looks = [second for second in looks if second > now - self._accepted]
-                    self._look(job["request_id"], at_status=not ended)
-            through = ended and (self._row_at() or "request_id" not in job or not looks or now > ended + ROW_SECONDS)
-            if through or now > deadline:
+            now = time.time()
+            job = self._newer(job)
+            if job and job.has_ended:
+                ended_at = ended_at or now
+            if job and job.request_id:
+                self._accepted_at = job.entered[State.RENDERING].timestamp()
+                age = now - self._accepted_at
+                if ages and age >= ages[0]:
+                    ages = [each for each in ages if each > age]
+                    self._look(job.request_id, at_status=not ended_at)
+            if ended_at and self._is_complete(job, ages, ended_at):
+                return job
+            if now > deadline:
                 return job
             time.sleep(0.5)
 
+    def _newer(self, before: Job | None) -> Job | None:
+        """Read the job, and say so when its state has changed."""
+        newest = self._records.get(self.clip_key).newest_job
+        job = (self._jobs.get(newest) if newest else None) or before
+        if job and (before is None or job.state is not before.state):
+            self._say(f"{job.state} {job.explanation or ''}")
+        return job
+
+    def _is_complete(self, job: Job | None, ages: list[int], ended_at: float) -> bool:
+        """Tell whether nothing more can be learned about a job that has ended."""
+        is_sent = job is not None and job.request_id is not None
+        overdue = time.time() > ended_at + ROW_SECONDS
+        return self._row_age() is not None or not is_sent or not ages or overdue
+
     def _look(self, request_id: str, at_status: bool = True) -> None:
+        """Look at the request's status, and for its row in the history until it is there."""
         if at_status:
-            answer = self._ask(lambda: self._segmind.status(request_id))
-            self._seen.append({"after": self._age(), "http": answer.status, "word": answer.body.get("status")})
-        if not self._row_at():
-            answer = self._ask(lambda: self._segmind.history(request_id))
-            self._rows.append({"after": self._age(), "there": answer.status == 200 and bool(answer.body)})
+            response = self._segmind.status(request_id)
+            seen = {"http": response.status, "status": response.body.get("status")}
+            self._statuses.append({"age": self._age()} | seen)
+        if self._row_age() is None:
+            response = self._segmind.history(request_id)
+            is_there = response.status == 200 and bool(response.body)
+            self._rows.append({"age": self._age(), "there": is_there})
 
-    def _row_at(self) -> float | None:
-        """Say how many seconds after the request the history first had it; `None` if it has not yet."""
-        return next((row["after"] for row in self._rows if row["there"]), None)
+    def _row_age(self) -> float | None:
+        """Return how many seconds after the request the history first had it, if it has."""
+        return next((row["age"] for row in self._rows if row["there"]), None)
 
-    def _questions(self, job: Row) -> Report:
-        """Ask Segmind once more for everything, now that the job is through."""
-        request_id, today = job["request_id"], datetime.now(UTC).date()
+    def _age(self) -> float:
+        return round(time.time() - self._accepted_at, 1)
+
+    # ─── Examining ────────────────────────────────────────────────────────────────────────────
+
+    def _examine(self, job: Job, request_id: str) -> Report:
+        """Request everything once more, now that the job has ended."""
         self._look(request_id)
-        result = self._ask(lambda: self._segmind.result(request_id))
-        row = self._ask(lambda: self._segmind.history(request_id))
-        page = self._ask(lambda: self._segmind.history_page(1, (today - timedelta(days=1)).isoformat(), today.isoformat()))
-        sent_as = self._jobs.owner(request_id) or mark(job)
+        result = self._segmind.result(request_id)
+        sent = (job.attempt and job.attempt.body) or {}
+        understood = read_result(result, sent) is not None
+        history = self._examine_history(job, request_id)
+        file: dict[str, Any] = {}
+        if job.result_url:
+            file = compare(self._files, job.result_url, self._s3, job.result or "")
+        early_404 = any(seen["http"] == 404 for seen in self._statuses)
+        return {
+            "status": {"seen": self._statuses, "early_404": early_404},
+            "result": {
+                "http": result.status,
+                "shape": outline(result.body),
+                "understood": understood,
+            },
+            "metrics": {"reported": result.body.get("metrics")},
+            "history": history,
+            "file": file,
+            "limits": {
+                "requests_of_this_check": self._segmind.requests,
+                "headers": self._segmind.limit_headers,
+            },
+        }
+
+    def _examine_history(self, job: Job, request_id: str) -> dict[str, Any]:
+        """Look at the request's row, and at the list in which a lost response would be found."""
+        row = self._segmind.history(request_id)
+        page = self._list_history()
+        correlation_id = self._jobs.request_owner(request_id) or job.correlation_id
         listed = [each for each in read_page(page, 1) or [] if each.get("request_id") == request_id]
-        history = {
-            "there_after": self._row_at(),
-            "absent_at": [seen["after"] for seen in self._rows if not seen["there"]],
+        sent = (job.attempt and job.attempt.body) or {}
+        return {
+            "there_after": self._row_age(),
+            "absent_at": [seen["age"] for seen in self._rows if not seen["there"]],
             "row": outline(row.body),
-            "row_understood": isinstance(read_history(row, request_id), Found),
+            "row_understood": isinstance(read_history_row(row, request_id), Found),
             "list_key": [name for name, value in page.body.items() if isinstance(value, list)],
             "envelope": sorted(page.body),
             "listed_fields": sorted(listed[0]) if listed else None,
-            "would_be_found": any(is_ours(each, job["sent"], sent_as) for each in listed),
-            "mark_kept": sent_as in json.dumps(listed),
-        }
-        return {
-            "status": {"seen": self._seen, "early_404": any(seen["http"] == 404 for seen in self._seen)},
-            "result": {"http": result.status, "shape": outline(result.body), "understood": read_result(result, job["sent"]) is not None},
-            "metrics": {"told": result.body.get("metrics")},
-            "history": history,
-            "file": self._file(job["result_url"], job.get("result", "")) if "result_url" in job else {},
-            "limits": {"requests_of_this_check": self._requests, "headers": self._limit_headers},
+            "would_be_found": any(is_ours(each, sent, correlation_id) for each in listed),
+            "correlation_id_kept": correlation_id in json.dumps(listed),
         }
 
-    def _file(self, url: str, copy: str) -> dict[str, Any]:
-        """Look at the result file as the pipeline does, without the key, and compare it with what was delivered."""
-        try:
-            with closing(self._files.get(url, {"Accept-Encoding": "identity"})) as whole:
-                digest = _digest(whole.iter_raw(65536))
-            with closing(self._files.get(url, {"Range": "bytes=0-15"})) as part:
-                ranges = part.status_code == 206 and part.headers.get("content-range", "").startswith("bytes 0-15/")
-        except ResultUnavailable as error:
-            return {"host": urlsplit(url).hostname, "unavailable": str(error)}
-        told = {name: whole.headers.get(name) for name in ("content-type", "content-length", "accept-ranges", "etag")}
-        bucket, _, key = copy.removeprefix("s3://").partition("/")
-        same = bool(key) and _digest(self._s3.get_object(Bucket=bucket, Key=key)["Body"].iter_chunks(65536)) == digest
-        hosts = {"host": urlsplit(url).hostname, "served_by": whole.url.host, "http": whole.status_code}
-        return hosts | told | {"ranges": ranges, "same": same}
-
-    def _ask(self, request: Callable[[], Answer]) -> Answer:
-        """Send a GET to Segmind within the stack's own request limit, and keep what its headers say about limits."""
-        while shut := self._gate.ask():
-            time.sleep(shut.wait)
-        self._requests += 1
-        answer = request()
-        if answer.status == 429:
-            self._gate.pause(retry_after(answer))
-        words = ("rate", "limit", "retry", "quota")
-        self._limit_headers |= {name: text for name, text in answer.headers.items() if any(word in name.lower() for word in words)}
-        return answer
-
-    def _age(self) -> float:
-        return round(time.time() - self._accepted, 1)
+    def _list_history(self) -> Response:
+        today = datetime.now(UTC).date()
+        yesterday = today - timedelta(days=1)
+        return self._segmind.history_page(1, yesterday.isoformat(), today.isoformat())
 
 
-def problems(report: Report, max_usd: float) -> list[str]:
-    """Tell what went otherwise than it should."""
-    job, cost = report["job"], report["job"].get("cost_usd")
-    found = []
-    if job["state"] != State.DELIVERED:
-        then = "its .error.json tells what to do" if job["state"] in ENDED else "it goes on by itself; its .job.json tells"
-        found.append(f"not delivered but {job['state'] or 'not even taken'}: {job.get('reason', 'no reason yet')}; {then}")
-    if cost is not None and cost > max_usd:
-        found.append(f"it cost {cost:.2f} USD, more than {max_usd:g}; drop nothing more before you know Segmind's price")
-    if report.get("file") and not report["file"].get("same"):
-        found.append("what lies in the output bucket is not what Segmind serves")
-    if "history" in report and not report["history"]["would_be_found"]:
-        found.append("the history does not show the request so that a lost answer would be found by it: see rules/history.py")
-    return found
+def _quotas(variables: Variables) -> Quotas:
+    budget = float(variables.get("DAILY_BUDGET_USD", "inf"))
+    return Quotas(int(variables["REQUESTS_PER_MINUTE"]), budget)
 
 
-def outline(value: Any) -> Any:
-    """Give a value's shape: names stay, lists keep their first item, texts become their type, or the host of an address."""
-    if isinstance(value, dict):
-        return {str(name)[:60]: outline(item) for name, item in list(value.items())[:40]}
-    if isinstance(value, list):
-        return [outline(item) for item in value[:1]]
-    if isinstance(value, str) and value.lstrip()[:1] in ("{", "[") and (inner := Answer(0, f'{{"json": {value}}}').body):
-        return {"text of": outline(inner["json"])}
-    is_address = isinstance(value, str) and value.lower().startswith(("http://", "https://"))
-    return f"address at {urlsplit(value).hostname}" if is_address else type(value).__name__
+def _segmind(variables: Variables, secrets_manager: Any) -> SegmindClient:
+    return SegmindClient(
+        base_url=variables["SEGMIND_BASE_URL"],
+        history_url=variables["SEGMIND_HISTORY_URL"],
+        key=ApiKey(client=secrets_manager, secret_arn=variables["SEGMIND_SECRET_ARN"]),
+    )
 
 
-def _digest(chunks: Iterable[bytes]) -> str:
-    digest = hashlib.sha256()
-    for chunk in chunks:
-        digest.update(chunk)
-    return digest.hexdigest()
+def _of_job(job: Job | None) -> dict[str, Any]:
+    """Return what the report says about the job; an empty state when there is none."""
+    if job is None:
+        return {"state": ""}
+    fields = {
+        "id": job.id,
+        "key": job.key,
+        "request_id": job.request_id,
+        "state": job.state,
+        "held": job.hold_reason,
+        "reason": job.explanation,
+        "cost_usd": job.cost_usd,
+        "times": {state: moment.isoformat() for state, moment in job.entered.items()},
+        "result": job.result,
+    }
+    return {name: value for name, value in fields.items() if value is not None}

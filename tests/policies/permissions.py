@@ -1,4 +1,7 @@
-"""Every permission of every role, read off the template, and what shows that it is needed; docs/policies.md is made of this."""
+"""Every permission of every role, read from the template, and what shows that it is needed.
+
+docs/policies.md is made of this.
+"""
 
 import re
 from collections.abc import Iterator
@@ -7,16 +10,26 @@ from typing import Any
 
 from tests.policies import scenarios
 from tests.policies.scenarios import Scenario
-from tests.template.test_template import DEFINITION, RESOURCES, ROOT, of_type
+from tests.support.template import DEFINITION, RESOURCES, ROOT, listed, of_type
 
 PAGE = ROOT / "docs/policies.md"
-JOB, ERROR = "OutputBucket/*.job.json", "OutputBucket/*.error.json"
+JOB_FILES, ERROR_FILES = "OutputBucket/*.job.json", "OutputBucket/*.error.json"
+INDEX = "JobsTable/index/follow-up"
 Name = tuple[str, str, str]  # role, action, resource
 
 
 @dataclass(frozen=True)
 class Permission:
-    """One action on one resource; where it stands: the policy's name, the statement's number, the resource's number."""
+    """One action on one resource.
+
+    Attributes:
+        role: the role that has it.
+        action: the action.
+        resource: the resource, by its logical ID.
+        policy: the name of the policy that grants it.
+        statement: the statement's position in the policy.
+        number: the resource's position in the statement.
+    """
 
     role: str
     action: str
@@ -27,180 +40,318 @@ class Permission:
 
     @property
     def name(self) -> Name:
+        """Return what the tables call it."""
         return self.role, self.action, self.resource
 
 
 def permissions() -> Iterator[Permission]:
-    """Read every permission off the template."""
-    policies = [(role, policy) for role, properties in of_type("AWS::IAM::Role").items() for policy in properties["Policies"]]
-    policies += [(role["Ref"], policy) for policy in of_type("AWS::IAM::Policy").values() for role in policy["Roles"]]
-    for role, policy in policies:
+    """Read every permission from the template."""
+    for role, policy in _policies():
         for position, statement in enumerate(policy["PolicyDocument"]["Statement"]):
             for action in listed(statement["Action"]):
                 for number, resource in enumerate(listed(statement["Resource"])):
-                    yield Permission(role, action, _label(resource), policy["PolicyName"], position, number)
+                    label = _label(resource)
+                    yield Permission(role, action, label, policy["PolicyName"], position, number)
 
 
-def listed(one_or_more: Any) -> list[Any]:
-    """Give what stands in a policy alone or in a list as a list."""
-    return one_or_more if isinstance(one_or_more, list) else [one_or_more]
+def _policies() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the policies with their roles."""
+    for role, properties in of_type("AWS::IAM::Role").items():
+        for policy in properties["Policies"]:
+            yield role, policy
+    for policy in of_type("AWS::IAM::Policy").values():
+        for role in policy["Roles"]:
+            yield role["Ref"], policy
 
 
 def _label(resource: Any) -> str:
     match resource:
         case {"Ref": name} | {"Fn::GetAtt": [name, *_]}:
             return str(name)
+        case {"Fn::Sub": [text, variables]}:
+            for name, value in variables.items():
+                text = text.replace(f"${{{name}}}", _label(value))
+            return _label({"Fn::Sub": text})
         case {"Fn::Sub": text}:
-            return re.sub(r"\$\{(\w+)\.\w+\}", r"\1", re.sub(r"^arn:.*::\w+\}:", "", text))
+            without_prefix = re.sub(r"^arn:.*::\w+\}:", "", text)
+            return re.sub(r"\$\{(\w+)\.\w+\}", r"\1", without_prefix)
     return str(resource)
 
 
-# What fails when a permission is removed: `make policies` removes them one by one and plays the scenario.
+# Role, scenario, and the permissions without which it fails: `make policies` removes them one by
+# one and plays the scenario.
+_NEEDED: tuple[tuple[str, Scenario, dict[str, list[str]]], ...] = (
+    (
+        "SubmitRole",
+        scenarios.a_drop_is_delivered,
+        {
+            "s3:ListBucket": ["InputBucket"],
+            "s3:GetObject": ["InputBucket/*", ERROR_FILES],
+            "s3:PutObject": [JOB_FILES],
+            "dynamodb:GetItem": ["JobsTable"],
+            "dynamodb:PutItem": ["JobsTable"],
+            "dynamodb:UpdateItem": ["JobsTable"],
+            "dynamodb:Query": [INDEX],
+            "states:StartExecution": ["WaitLoop"],
+            "sts:AssumeRole": ["SignerRole"],
+        },
+    ),
+    (
+        "SubmitRole",
+        scenarios.an_invalid_sidecar_is_refused,
+        {
+            "s3:PutObject": [ERROR_FILES],
+            "s3:GetObject": [JOB_FILES],
+            "s3:DeleteObject": [JOB_FILES],
+            "events:PutEvents": ["event-bus/default"],
+        },
+    ),
+    (
+        "SubmitRole",
+        scenarios.a_clip_joins_its_waiting_sidecar,
+        {"dynamodb:DeleteItem": ["JobsTable"]},
+    ),
+    (
+        "SubmitRole",
+        scenarios.a_corrected_sidecar_is_accepted,
+        {"s3:DeleteObject": [ERROR_FILES]},
+    ),
+    (
+        "SubmitRole",
+        scenarios.a_first_frame_arrives_last,
+        {"dynamodb:Query": ["JobsTable"], "sqs:SendMessage": ["DropQueue"]},
+    ),
+    (
+        "SubmitRole",
+        scenarios.an_uppercase_clip_is_staged,
+        {"s3:PutObject": ["InputBucket/.retake/*"]},
+    ),
+    (
+        "SubmitRole",
+        scenarios.a_held_clip_is_overwritten,
+        {"s3:GetObjectVersion": ["InputBucket/*"]},
+    ),
+    (
+        "SubmitRole",
+        scenarios.a_new_worker_reads_the_key,
+        {"secretsmanager:GetSecretValue": ["SegmindApiKeySecret"]},
+    ),
+    ("SignerRole", scenarios.a_drop_is_delivered, {"s3:GetObject": ["InputBucket/*"]}),
+    (
+        "PollRole",
+        scenarios.a_drop_is_delivered,
+        {
+            "dynamodb:GetItem": ["JobsTable"],
+            "dynamodb:PutItem": ["JobsTable"],
+            "dynamodb:UpdateItem": ["JobsTable"],
+        },
+    ),
+    (
+        "PollRole",
+        scenarios.a_new_worker_reads_the_key,
+        {"secretsmanager:GetSecretValue": ["SegmindApiKeySecret"]},
+    ),
+    (
+        "PollRole",
+        scenarios.a_leftover_status_file_is_replaced,
+        {
+            "s3:PutObject": [JOB_FILES],
+            "s3:GetObject": [ERROR_FILES],
+            "s3:DeleteObject": [ERROR_FILES],
+        },
+    ),
+    (
+        "PollRole",
+        scenarios.a_job_ends_meanwhile,
+        {
+            "s3:PutObject": [ERROR_FILES],
+            "s3:GetObject": [JOB_FILES],
+            "s3:DeleteObject": [JOB_FILES],
+        },
+    ),
+    (
+        "DeliverRole",
+        scenarios.a_drop_is_delivered,
+        {
+            "s3:PutObject": ["OutputBucket/*"],
+            "s3:GetObject": ["OutputBucket/*"],
+            "dynamodb:GetItem": ["JobsTable"],
+            "dynamodb:UpdateItem": ["JobsTable"],
+        },
+    ),
+    (
+        "DeliverRole",
+        scenarios.a_broken_upload_is_aborted,
+        {"s3:AbortMultipartUpload": ["OutputBucket/*"]},
+    ),
+    (
+        "DeliverRole",
+        scenarios.a_leftover_status_file_is_replaced,
+        {"s3:DeleteObject": [ERROR_FILES]},
+    ),
+    ("DeliverRole", scenarios.a_job_ends_meanwhile, {"s3:DeleteObject": [JOB_FILES]}),
+    (
+        "SettleRole",
+        scenarios.a_drop_is_delivered,
+        {
+            "dynamodb:GetItem": ["JobsTable"],
+            "dynamodb:UpdateItem": ["JobsTable"],
+            "s3:PutObject": [JOB_FILES],
+            "s3:GetObject": [ERROR_FILES],
+            "events:PutEvents": ["event-bus/default"],
+        },
+    ),
+    (
+        "SettleRole",
+        scenarios.a_failed_render_is_reported,
+        {
+            "s3:PutObject": [ERROR_FILES],
+            "s3:GetObject": [JOB_FILES],
+            "s3:DeleteObject": [JOB_FILES],
+            "dynamodb:PutItem": ["JobsTable"],
+        },
+    ),
+    (
+        "SettleRole",
+        scenarios.a_leftover_status_file_is_replaced,
+        {"s3:DeleteObject": [ERROR_FILES]},
+    ),
+    (
+        "SettleRole",
+        scenarios.a_free_slot_wakes_the_next_job,
+        {"dynamodb:Query": [INDEX], "sqs:SendMessage": ["DropQueue"]},
+    ),
+    (
+        "SweepRole",
+        scenarios.a_lost_response_is_found,
+        {
+            "dynamodb:GetItem": ["JobsTable"],
+            "dynamodb:PutItem": ["JobsTable"],
+            "dynamodb:UpdateItem": ["JobsTable"],
+            "dynamodb:Query": [INDEX],
+            "s3:PutObject": [JOB_FILES],
+            "s3:GetObject": [ERROR_FILES],
+            "secretsmanager:GetSecretValue": ["SegmindApiKeySecret"],
+        },
+    ),
+    (
+        "SweepRole",
+        scenarios.a_stopped_execution_is_replaced,
+        {
+            "states:StartExecution": ["WaitLoop"],
+            "states:DescribeExecution": ["execution:WaitLoop:*"],
+        },
+    ),
+    (
+        "SweepRole",
+        scenarios.a_result_is_emailed,
+        {
+            "sqs:ReceiveMessage": ["NotificationQueue"],
+            "sqs:DeleteMessage": ["NotificationQueue"],
+            "sns:Publish": ["NotificationTopic"],
+        },
+    ),
+    ("SweepRole", scenarios.a_held_job_continues, {"sqs:SendMessage": ["DropQueue"]}),
+    (
+        "SweepRole",
+        scenarios.an_ended_job_is_settled,
+        {
+            "s3:PutObject": [ERROR_FILES],
+            "s3:GetObject": [JOB_FILES],
+            "s3:DeleteObject": [JOB_FILES],
+            "events:PutEvents": ["event-bus/default"],
+        },
+    ),
+    (
+        "SweepRole",
+        scenarios.a_leftover_status_file_is_replaced,
+        {"s3:DeleteObject": [ERROR_FILES]},
+    ),
+)
 PROVEN: dict[Name, Scenario] = {
     (role, action, resource): scenario
-    for role, scenario, needed in (
-        (
-            "SubmitRole",
-            scenarios.a_drop_is_delivered,
-            {
-                "s3:ListBucket": ["InputBucket"],
-                "s3:GetObject": ["InputBucket/*", ERROR],
-                "s3:PutObject": [JOB],
-                "dynamodb:GetItem": ["JobsTable"],
-                "dynamodb:PutItem": ["JobsTable"],
-                "dynamodb:UpdateItem": ["JobsTable"],
-                "dynamodb:Query": ["JobsTable/index/queue"],
-                "states:StartExecution": ["WaitLoop"],
-                "sts:AssumeRole": ["SignerRole"],
-            },
-        ),
-        (
-            "SubmitRole",
-            scenarios.a_broken_note_is_refused,
-            {"s3:PutObject": [ERROR], "s3:GetObject": [JOB], "s3:DeleteObject": [JOB], "events:PutEvents": ["event-bus/default"]},
-        ),
-        ("SubmitRole", scenarios.a_note_that_comes_first, {"dynamodb:DeleteItem": ["JobsTable"]}),
-        ("SubmitRole", scenarios.a_mended_note_is_taken, {"s3:DeleteObject": [ERROR]}),
-        ("SubmitRole", scenarios.a_first_frame_that_comes_last, {"dynamodb:Query": ["JobsTable"], "sqs:SendMessage": ["DropQueue"]}),
-        ("SubmitRole", scenarios.an_upper_case_clip_is_copied, {"s3:PutObject": ["InputBucket/.retake/*"]}),
-        ("SubmitRole", scenarios.a_clip_overwritten_while_it_is_held, {"s3:GetObjectVersion": ["InputBucket/*"]}),
-        ("SubmitRole", scenarios.a_new_worker_reads_the_key, {"secretsmanager:GetSecretValue": ["SegmindKey"]}),
-        ("SignerRole", scenarios.a_drop_is_delivered, {"s3:GetObject": ["InputBucket/*"]}),
-        (
-            "PollRole",
-            scenarios.a_drop_is_delivered,
-            {
-                "dynamodb:GetItem": ["JobsTable"],
-                "dynamodb:PutItem": ["JobsTable"],
-                "dynamodb:UpdateItem": ["JobsTable"],
-            },
-        ),
-        ("PollRole", scenarios.a_new_worker_reads_the_key, {"secretsmanager:GetSecretValue": ["SegmindKey"]}),
-        ("PollRole", scenarios.a_leftover_answer_is_replaced, {"s3:PutObject": [JOB], "s3:GetObject": [ERROR], "s3:DeleteObject": [ERROR]}),
-        ("PollRole", scenarios.a_job_that_ends_meanwhile, {"s3:PutObject": [ERROR], "s3:GetObject": [JOB], "s3:DeleteObject": [JOB]}),
-        (
-            "DeliverRole",
-            scenarios.a_drop_is_delivered,
-            {
-                "s3:PutObject": ["OutputBucket/*"],
-                "s3:GetObject": ["OutputBucket/*"],
-                "dynamodb:GetItem": ["JobsTable"],
-                "dynamodb:UpdateItem": ["JobsTable"],
-            },
-        ),
-        ("DeliverRole", scenarios.a_broken_upload_is_ended, {"s3:AbortMultipartUpload": ["OutputBucket/*"]}),
-        ("DeliverRole", scenarios.a_leftover_answer_is_replaced, {"s3:DeleteObject": [ERROR]}),
-        ("DeliverRole", scenarios.a_job_that_ends_meanwhile, {"s3:DeleteObject": [JOB]}),
-        (
-            "SettleRole",
-            scenarios.a_drop_is_delivered,
-            {
-                "dynamodb:GetItem": ["JobsTable"],
-                "dynamodb:UpdateItem": ["JobsTable"],
-                "s3:PutObject": [JOB],
-                "s3:GetObject": [ERROR],
-                "events:PutEvents": ["event-bus/default"],
-            },
-        ),
-        (
-            "SettleRole",
-            scenarios.a_failed_render_is_told,
-            {"s3:PutObject": [ERROR], "s3:GetObject": [JOB], "s3:DeleteObject": [JOB], "dynamodb:PutItem": ["JobsTable"]},
-        ),
-        ("SettleRole", scenarios.a_leftover_answer_is_replaced, {"s3:DeleteObject": [ERROR]}),
-        (
-            "SettleRole",
-            scenarios.a_free_slot_wakes_the_next,
-            {"dynamodb:Query": ["JobsTable/index/queue"], "sqs:SendMessage": ["DropQueue"]},
-        ),
-        (
-            "SweepRole",
-            scenarios.a_lost_answer_is_found,
-            {
-                "dynamodb:GetItem": ["JobsTable"],
-                "dynamodb:PutItem": ["JobsTable"],
-                "dynamodb:UpdateItem": ["JobsTable"],
-                "dynamodb:Query": ["JobsTable/index/queue"],
-                "s3:PutObject": [JOB],
-                "s3:GetObject": [ERROR],
-                "secretsmanager:GetSecretValue": ["SegmindKey"],
-            },
-        ),
-        (
-            "SweepRole",
-            scenarios.a_stopped_run_is_taken_up_again,
-            {"states:StartExecution": ["WaitLoop"], "states:DescribeExecution": ["execution:WaitLoop:*"]},
-        ),
-        (
-            "SweepRole",
-            scenarios.a_result_is_mailed,
-            {"sqs:ReceiveMessage": ["NoticeQueue"], "sqs:DeleteMessage": ["NoticeQueue"], "sns:Publish": ["Notices"]},
-        ),
-        ("SweepRole", scenarios.a_held_job_goes_on, {"sqs:SendMessage": ["DropQueue"]}),
-        (
-            "SweepRole",
-            scenarios.an_end_that_was_not_settled,
-            {"s3:PutObject": [ERROR], "s3:GetObject": [JOB], "s3:DeleteObject": [JOB], "events:PutEvents": ["event-bus/default"]},
-        ),
-        ("SweepRole", scenarios.a_leftover_answer_is_replaced, {"s3:DeleteObject": [ERROR]}),
-    )
+    for role, scenario, needed in _NEEDED
     for action, resources in needed.items()
     for resource in resources
 }
 
-_FUNCTIONS = [name.removesuffix("Function") for name in of_type("AWS::Serverless::Function")]
 _GUIDE = "https://docs.aws.amazon.com"
-_MISSING = f"without it [what is not there is a 403, not a 404]({_GUIDE}/AmazonS3/latest/API/API_HeadObject.html): no answer is written"
-_POLLER = f"[Lambda reads the queue in the role's name]({_GUIDE}/lambda/latest/dg/services-sqs-configure.html)"
-_DEAD = f"[Lambda keeps in the role's name what settle did not take]({_GUIDE}/lambda/latest/dg/invocation-async-retain-records.html)"
-_LOG = f"[Lambda writes the function's log in the role's name]({_GUIDE}/lambda/latest/dg/monitoring-cloudwatchlogs.html)"
-_TRACE = f"[Lambda sends traces in the role's name]({_GUIDE}/lambda/latest/dg/services-xray.html): `Tracing: Active`"
-_RUN_TRACE = f"[traces of the wait-loop]({_GUIDE}/step-functions/latest/dg/xray-iam.html): `Tracing`"
-_RUN_LOG = f"[log delivery of the wait-loop]({_GUIDE}/step-functions/latest/dg/cw-logs.html): `Logging`"
-_TRACES = ["xray:PutTraceSegments", "xray:PutTelemetryRecords"]
-_DELIVERIES = [f"logs:{verb}LogDelivery" for verb in ("Create", "Get", "Update", "Delete")]
-_DELIVERIES += ["logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:DescribeResourcePolicies", "logs:DescribeLogGroups"]
+_MISSING = (
+    "Without it, [a missing object is a 403, not a "
+    f"404]({_GUIDE}/AmazonS3/latest/API/API_HeadObject.html), and no status file is written."
+)
+_POLLER = (
+    "[Lambda reads the queue with the function's "
+    f"role]({_GUIDE}/lambda/latest/dg/services-sqs-configure.html)."
+)
+_FAILED_EVENTS = (
+    "[Lambda keeps events that `settle` could not process, with the function's "
+    f"role]({_GUIDE}/lambda/latest/dg/invocation-async-retain-records.html)."
+)
+_LOG = (
+    "[Lambda writes the function's log with its "
+    f"role]({_GUIDE}/lambda/latest/dg/monitoring-cloudwatchlogs.html)."
+)
+_TRACE = (
+    f"[Lambda sends traces with the function's role]({_GUIDE}/lambda/latest/dg/services-xray.html) "
+    "(`Tracing: Active`)."
+)
+_EXECUTION_TRACE = (
+    f"[Traces of the wait loop]({_GUIDE}/step-functions/latest/dg/xray-iam.html) (`Tracing`)."
+)
+_EXECUTION_LOG = (
+    f"[Log delivery of the wait loop]({_GUIDE}/step-functions/latest/dg/cw-logs.html) (`Logging`)."
+)
+_SEND_TRACES = ("xray:PutTraceSegments", "xray:PutTelemetryRecords")
+_LOG_DELIVERY = (
+    *(f"logs:{verb}LogDelivery" for verb in ("Create", "Get", "Update", "Delete")),
+    "logs:ListLogDeliveries",
+    "logs:PutResourcePolicy",
+    "logs:DescribeResourcePolicies",
+    "logs:DescribeLogGroups",
+)
 
-# What the embedded cloud does not enforce, and why AWS wants it: `make policies` removes all of it at once, and nothing fails.
-REASONED: dict[Name, str] = {
-    **{(f"{verb}Role", "s3:ListBucket", "OutputBucket"): _MISSING for verb in _FUNCTIONS},
-    **{("SubmitRole", f"sqs:{verb}", "DropQueue"): _POLLER for verb in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")},
-    ("SettleRole", "sqs:SendMessage", "EventDeadLetterQueue"): _DEAD,
-    **{(f"{verb}Role", f"logs:{action}", f"{verb}Log"): _LOG for verb in _FUNCTIONS for action in ("CreateLogStream", "PutLogEvents")},
-    **{(f"{verb}Role", action, "*"): _TRACE for verb in _FUNCTIONS for action in _TRACES},
-    **{("WaitLoopRole", "lambda:InvokeFunction", name): "a task of the definition" for name in re.findall(r"\{(\w+)Arn\}", DEFINITION)},
-    **{("WaitLoopRole", action, "*"): _RUN_TRACE for action in (*_TRACES, "xray:GetSamplingRules", "xray:GetSamplingTargets")},
-    **{("WaitLoopRole", action, "*"): _RUN_LOG for action in _DELIVERIES},
-}
+
+def _reasoned() -> Iterator[tuple[Name, str]]:
+    """Yield what the embedded cloud does not enforce, and why AWS needs it."""
+    for function in of_type("AWS::Serverless::Function"):
+        verb = function.removesuffix("Function")
+        role = f"{verb}Role"
+        yield (role, "s3:ListBucket", "OutputBucket"), _MISSING
+        for action in ("logs:CreateLogStream", "logs:PutLogEvents"):
+            yield (role, action, f"{verb}Log"), _LOG
+        for action in _SEND_TRACES:
+            yield (role, action, "*"), _TRACE
+    for action in ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"):
+        yield ("SubmitRole", action, "DropQueue"), _POLLER
+    yield ("SettleRole", "sqs:SendMessage", "EventDeadLetterQueue"), _FAILED_EVENTS
+    for function in re.findall(r"\{(\w+)Arn\}", DEFINITION):
+        task = "It is a task of the definition."
+        yield ("WaitLoopRole", "lambda:InvokeFunction", function), task
+    for action in (*_SEND_TRACES, "xray:GetSamplingRules", "xray:GetSamplingTargets"):
+        yield ("WaitLoopRole", action, "*"), _EXECUTION_TRACE
+    for action in _LOG_DELIVERY:
+        yield ("WaitLoopRole", action, "*"), _EXECUTION_LOG
+
+
+# `make policies` removes all of these at once, and nothing fails.
+REASONED: dict[Name, str] = dict(_reasoned())
 
 
 def page() -> str:
-    """Write docs/policies.md."""
+    """Return the content of docs/policies.md."""
     order = list(RESOURCES)
-    names = sorted((permission.name for permission in permissions()), key=lambda name: (order.index(name[0]), name[1], name[2]))
-    shown = [_row(name, PROVEN[name].__name__.replace("_", " ")) for name in names if name in PROVEN]
+    names = sorted(
+        (permission.name for permission in permissions()),
+        key=lambda name: (order.index(name[0]), name[1], name[2]),
+    )
+    proven = [_row(name, _title(PROVEN[name])) for name in names if name in PROVEN]
     reasoned = [_row(name, REASONED[name]) for name in names if name in REASONED]
-    return _PAGE.format(shown="\n".join(shown), reasoned="\n".join(reasoned))
+    return _PAGE.format(proven="\n".join(proven), reasoned="\n".join(reasoned))
+
+
+def _title(scenario: Scenario) -> str:
+    return scenario.__name__.replace("_", " ").capitalize()
 
 
 def _row(name: Name, why: str) -> str:
@@ -210,27 +361,29 @@ def _row(name: Name, why: str) -> str:
 
 _PAGE = """# What each permission is for
 
-Written by `make policies`, which deploys the stack on the embedded cloud with its roles enforced, plays every scenario once, and then
-removes one permission after the other (one action on one resource) from the running stack: each time a call must be denied and the scenario
-must fail, and with the permission back everything must go on to its end. The scenarios are in
-[`tests/policies/scenarios.py`](../tests/policies/scenarios.py). `make test` compares this page with `template.yaml`: a permission that
-is in neither table, or in both, fails it.
+`make policies` writes this page. It deploys the stack to the embedded cloud with IAM enforced and
+plays every scenario once. Then it removes one permission after the other (one action on one
+resource) from the running stack. Each time, a call must be denied and the scenario must fail. When
+the permission is back, everything must continue to its end.
 
-## Removed, and seen to be missing
+The scenarios are in [`tests/policies/scenarios.py`](../tests/policies/scenarios.py). `make test`
+compares this page with `template.yaml`. It fails if a permission is in neither table, or in both.
 
-| role | action | resource | what fails without it |
+## Shown to be needed
+
+| Role | Action | Resource | Scenario that fails without it |
 |---|---|---|---|
-{shown}
+{proven}
 
-On AWS the trust policy of SignerRole, which names SubmitRole, would
-[do without `sts:AssumeRole`](https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html); it is granted all the same, so that
-the policies of SubmitRole tell everything it may do.
+On AWS, the trust policy of SignerRole names SubmitRole, so SubmitRole [doesn't need
+`sts:AssumeRole`](https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html). It is
+granted nevertheless, so that the policies of SubmitRole show everything that it may do.
 
 ## Not enforced by the embedded cloud
 
-All of these are removed at once, too, and nothing fails there; AWS wants them.
+`make policies` also removes all of these permissions at once, and nothing fails. AWS needs them.
 
-| role | action | resource | why AWS wants it |
+| Role | Action | Resource | Why AWS needs it |
 |---|---|---|---|
 {reasoned}
 """

@@ -1,4 +1,8 @@
-"""What the permissions are for, as short plays: what comes before `yield` is done with all permissions, what follows needs the one."""
+"""What the permissions are for, as short scenarios.
+
+What comes before `yield` is done with all permissions; what follows needs the permission in
+question.
+"""
 
 import json
 import re
@@ -9,127 +13,166 @@ from pathlib import Path
 from typing import Any
 
 from local.cloud import STACK, Cloud
-from retake.rules.planner import Plan
-from retake.rules.states import ENDED, Held
-from tests import media
-from tests.pipeline.test_events import EVENTS
-from tests.stack import Stack
+from retake.domain.input_files import overtaken_key, sidecar_key, stem
+from retake.domain.job import TERMINAL, FollowUpQueue, Job
+from retake.domain.poll_schedule import PollSchedule
+from retake.domain.status_file import ERROR_SUFFIX, JOB_SUFFIX
+from retake.domain.wait_loop import WaitLoop
+from tests.support import media
+from tests.support.stack import Stack
+from tests.support.template import EVENTS
 
-PATIENCE = 120  # seconds for what is not denied
-GRACE = 2  # seconds that a denial may be overcome in: a retry, another function
+PATIENCE_SECONDS = 120  # for what is not denied
+GRACE_SECONDS = 2  # in which a denial may be overcome: by a retry, or another function
+HOLD_SECONDS = 600
 DENIAL = re.compile(r"AccessDenied|not authorized to perform|\(403\) when calling")
+# Does not compress, so some blocks are read before a download breaks.
+NOISE = "nullsrc=size=320x240:rate=10:duration=1,geq=random(1)*255:128:128"
 
 
-class Denied(Exception):
+class DeniedError(Exception):
     """A call was denied, and what should happen did not."""
 
 
 class Scene(Stack):
-    """One play: `key` is its clip, `role` the role whose permission is in question."""
+    """Where one scenario is played.
+
+    Attributes:
+        clip: a small clip.
+        look: a small image.
+        key: the key of the scenario's clip.
+        role: the role whose permission is in question.
+        since: when the permission was removed, in milliseconds since the epoch; 0 if it was not.
+        names: the physical names of the stack's resources.
+    """
 
     def __init__(self, cloud: Cloud, clip: Path, look: Path) -> None:
         super().__init__(cloud)
-        self.clip, self.look, self.key, self.role, self.since = clip, look, "", "", 0
-        self._logs, self._lambda = cloud.client("logs"), cloud.client("lambda")
-        resources = cloud.client("cloudformation").describe_stack_resources(StackName=STACK)["StackResources"]
-        self.names = {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources}
+        self.clip, self.look = clip, look
+        self.key, self.role, self.since = "", "", 0
+        self._logs, self._functions = cloud.client("logs"), cloud.client("lambda")
+        found = cloud.client("cloudformation").describe_stack_resources(StackName=STACK)
+        self.names: dict[str, str] = {
+            resource["LogicalResourceId"]: resource["PhysicalResourceId"]
+            for resource in found["StackResources"]
+        }
 
     @property
     def verb(self) -> str:
-        """The function whose role is in question."""
+        """Return the function whose role is in question."""
         return self.role.removesuffix("Role")
 
     @property
-    def job(self) -> dict[str, Any]:
-        """The row of the clip's one job."""
-        (row,) = [job for job in self.jobs() if job["key"] == self.key]
-        return row
+    def job(self) -> Job:
+        """Return the clip's only job."""
+        return self.job_of(self.key)
 
     def eventually(self, look: Callable[[], Any], what: str) -> Any:
-        """Wait until `look` gives something, not much longer than until a call is denied."""
-        deadline, denied = time.monotonic() + PATIENCE, ""
+        """Wait until `look` returns something, not much longer than until a call is denied."""
+        deadline, denial = time.monotonic() + PATIENCE_SECONDS, ""
         while time.monotonic() < deadline:
             if found := look():
                 return found
-            if not denied and (denied := self.denial()):
-                deadline = time.monotonic() + GRACE
+            if not denial:
+                denial = self.denial()
+                if denial:
+                    deadline = time.monotonic() + GRACE_SECONDS
             time.sleep(0.2)
-        raise Denied(denied) if denied else TimeoutError(f"not within {PATIENCE} s: {what}")
+        if denial:
+            raise DeniedError(denial)
+        raise TimeoutError(f"not within {PATIENCE_SECONDS} s: {what}")
 
     def denial(self) -> str:
-        """Give what the function's log tells of a denied call since the permission went; empty when it tells of none."""
-        if not self.since or f"{self.verb}Log" not in self.names:
+        """Return what the function's log says about a denied call since the removal, if it does."""
+        log = f"{self.verb}Log"
+        if not self.since or log not in self.names:
             return ""
-        events = self._logs.filter_log_events(logGroupName=self.names[f"{self.verb}Log"], startTime=self.since, limit=10000)["events"]
-        return next((_words(event["message"]) for event in events if DENIAL.search(event["message"])), "")
+        found = self._logs.filter_log_events(
+            logGroupName=self.names[log], startTime=self.since, limit=10000
+        )
+        messages = (event["message"] for event in found["events"])
+        return next((_denied_call(text) for text in messages if DENIAL.search(text)), "")
 
-    def invoke(self, verb: str, **event: Any) -> Any:
-        """Call a function and wait for its answer."""
-        answer = self._lambda.invoke(FunctionName=self.names[f"{verb}Function"], Payload=json.dumps(event).encode())
-        said = answer["Payload"].read().decode()
-        if "FunctionError" in answer:
-            raise Denied(_words(said)) if DENIAL.search(said) else RuntimeError(said)
-        return json.loads(said)
+    # ─── Functions ────────────────────────────────────────────────────────────────────────────
 
-    def send(self, verb: str, **event: Any) -> None:
-        """Call a function as an event does, which waits for nothing."""
-        self._lambda.invoke(FunctionName=self.names[f"{verb}Function"], InvocationType="Event", Payload=json.dumps(event).encode())
+    def invoke(self, verb: str, event: dict[str, Any] | None = None) -> Any:
+        """Call a function and return what it returns."""
+        name, payload = self.names[f"{verb}Function"], json.dumps(event or {}).encode()
+        response = self._functions.invoke(FunctionName=name, Payload=payload)
+        text = response["Payload"].read().decode()
+        if "FunctionError" not in response:
+            return json.loads(text)
+        if DENIAL.search(text):
+            raise DeniedError(_denied_call(text))
+        raise RuntimeError(text)
 
-    def look_at_job(self, verb: str) -> Any:
-        """Call a function for the clip's job, as the wait-loop does; sweep finds it by itself."""
+    def send(self, verb: str, event: dict[str, Any]) -> None:
+        """Call a function as EventBridge does, without waiting for it."""
+        self._functions.invoke(
+            FunctionName=self.names[f"{verb}Function"],
+            InvocationType="Event",
+            Payload=json.dumps(event).encode(),
+        )
+
+    def process_job(self, verb: str) -> Any:
+        """Call a function for the clip's job, as the wait loop does; `sweep` finds it itself."""
         if verb == "Sweep":
             return self.invoke(verb)
-        return self.invoke(verb, job_id=self.job["id"], polls=0, age=0, wait_seconds=0, plan=Plan.learn().as_input())
+        loop = WaitLoop(job_id=self.job.id, schedule=PollSchedule.learn())
+        return self.invoke(verb, loop.as_event())
 
-    def start_anew(self, *verbs: str) -> None:
-        """Replace the workers of functions, which keep the key for some minutes."""
+    def replace_workers(self, *verbs: str) -> None:
+        """Replace the workers of functions, which keep the API key for some minutes."""
         for verb in verbs:
-            self._lambda.update_function_configuration(FunctionName=self.names[f"{verb}Function"], Timeout=60)
-            self.invoke(verb, **json.loads((EVENTS / f"{verb.lower()}.json").read_text()))
+            self._functions.update_function_configuration(
+                FunctionName=self.names[f"{verb}Function"], Timeout=60
+            )
+            self.invoke(verb, json.loads((EVENTS / f"{verb.lower()}.json").read_text()))
 
-    def settled(self, *states: str) -> None:
+    def stop_wait_loop(self, job_id: str) -> None:
+        """Stop a job's wait loop as soon as it runs, as a person can."""
+        name = f"{job_id}-0"
+        self.eventually(lambda: name in self.running_executions(), "its execution")
+        self.stop_execution(name)
+
+    # ─── The clip's job ───────────────────────────────────────────────────────────────────────
+
+    def until_settled(self, *states: str) -> None:
         """Wait until the clip's job has ended as it should, and is settled."""
-        answer = self.until(self.key, *ENDED)
-        if "HTTP 403" in str(answer.get("message")):
-            raise Denied(str(answer["message"]))
-        assert answer["state"] in (states or ("DELIVERED",)), answer
-        self.eventually(lambda: "queue" not in self.job, "a settled job")
+        status = self.until(self.key, *TERMINAL)
+        if "HTTP 403" in str(status.get("message")):
+            raise DeniedError(str(status["message"]))
+        assert status["state"] in (states or ("DELIVERED",)), status
+        self.eventually(lambda: self.job.follow_up is None, "a settled job")
 
     def rewind(self, state: str, **fields: Any) -> None:
-        """Put the clip's job back to a state, as a function left it that was killed."""
-        self.age(self.job["pk"], state=state, queue="due", at=int(time.time()) + 600, **fields)
+        """Put the clip's job back into a state, as a function left it that was killed."""
+        due_at = int(time.time()) + HOLD_SECONDS
+        follow_up = {"follow_up": FollowUpQueue.DUE, "follow_up_at": due_at}
+        self.age(f"job#{self.job.id}", **{"state": state, **follow_up, **fields})
+
+    def make_due(self) -> None:
+        """Make the clip's job due for follow-up."""
+        self.age(f"job#{self.job.id}", follow_up_at=0)
 
     def leave(self, suffix: str) -> None:
-        """Leave an answer beside the result, as a function did that was killed."""
-        self.s3.put_object(Bucket=self.output, Key=self.key + suffix, Body=b'{"state": "left over"}')
+        """Leave a status file behind, as a function did that was killed."""
+        body = b'{"state": "left over"}'
+        self.s3.put_object(Bucket=self.output, Key=self.key + suffix, Body=body)
 
-    def stop_run(self, job: str) -> None:
-        """Stop a job's wait-loop once it runs, as a person could."""
-        machine = self.cloud.outputs["StateMachineArn"]
-        run = machine.replace(":stateMachine:", ":execution:") + f":{job}-0"
-        self.eventually(lambda: run in str(self.states.list_executions(stateMachineArn=machine, statusFilter="RUNNING")), "its run")
-        self.states.stop_execution(executionArn=run)
+    def hold_jobs(self) -> None:
+        """Hold all jobs."""
+        self.open_circuit(time.time() + HOLD_SECONDS)
 
-    def hold(self, probe_at: float) -> None:
-        """Put a hold in force until the second `probe_at`."""
-        self._gate("SET #hold = :hold", {":hold": {"held": Held.CREDITS, "reason": "a test", "probe_at": int(probe_at), "wait": 60}})
-
-    def lift(self) -> None:
-        """End the hold."""
-        self._gate("REMOVE #hold", {})
-
-    def late(self, endpoint: str) -> Callable[[], bool]:
-        """Have the next answer on the clip's request come late; gives what tells whether it was asked for."""
+    def delay_response(self, endpoint: str) -> Callable[[], bool]:
+        """Delay Segmind's next response about the clip; return what tells if it was requested."""
         self.rule(endpoint=endpoint, match=self.key, times=1, fault="delay", seconds=3)
-        return lambda: any(rule["match"] == self.key and rule["fault"] == "delay" and rule["hits"] for rule in self.ledger()["rules"])
 
-    def _gate(self, change: str, values: dict[str, Any]) -> None:
-        self.table.update_item(
-            Key={"pk": "gate", "sk": "gate"},
-            UpdateExpression=f"{change} ADD v :one",
-            ExpressionAttributeNames={"#hold": "hold"},
-            ExpressionAttributeValues={":one": 1} | values,
-        )
+        def is_requested() -> bool:
+            rules = [rule for rule in self.ledger()["rules"] if rule["match"] == self.key]
+            return any(rule["fault"] == "delay" and rule["hits"] for rule in rules)
+
+        return is_requested
 
 
 Scenario = Callable[[Scene], Iterator[None]]
@@ -138,236 +181,251 @@ Scenario = Callable[[Scene], Iterator[None]]
 def a_drop_is_delivered(scene: Scene) -> Iterator[None]:
     yield
     scene.drop_pair(scene.key, scene.clip)
-    scene.settled()
+    scene.until_settled()
     assert scene.read(scene.key)
 
 
-def a_note_that_comes_first(scene: Scene) -> Iterator[None]:
-    note = scene.key[:-4] + ".json"
-    scene.drop(note, {})
-    place = {"pk": f"place#{scene.input}/{note}", "sk": "place"}
-    scene.eventually(lambda: "Item" in scene.table.get_item(Key=place), "a note that waits")
-    scene.quiet()
+def a_clip_joins_its_waiting_sidecar(scene: Scene) -> Iterator[None]:
+    sidecar = sidecar_key(scene.key)
+    scene.drop(sidecar, {})
+    record = {"pk": f"input#{scene.input}/{sidecar}", "sk": "input"}
+    scene.eventually(lambda: "Item" in scene.table.get_item(Key=record), "a waiting sidecar")
+    scene.until_drained()
     yield
     scene.drop(scene.key, scene.clip)
-    scene.settled()
+    scene.until_settled()
 
 
-def a_broken_note_is_refused(scene: Scene) -> Iterator[None]:
+def an_invalid_sidecar_is_refused(scene: Scene) -> Iterator[None]:
     scene.drop(scene.key, scene.clip)
     scene.until(scene.key, "WAITING")
-    scene.quiet()
+    scene.until_drained()
     yield
-    scene.drop(scene.key[:-4] + ".json", {"promt": "x"})
+    scene.drop(sidecar_key(scene.key), {"promt": "x"})
     scene.until(scene.key, "REFUSED")
-    scene.eventually(lambda: "queue" not in scene.job, "a settled refusal")
+    scene.eventually(lambda: scene.job.follow_up is None, "a settled refusal")
 
 
-def a_mended_note_is_taken(scene: Scene) -> Iterator[None]:
+def a_corrected_sidecar_is_accepted(scene: Scene) -> Iterator[None]:
     scene.drop_pair(scene.key, scene.clip, {"promt": "x"})
-    scene.settled("REFUSED")
-    scene.quiet()
+    scene.until_settled("REFUSED")
+    scene.until_drained()
     yield
-    scene.drop(scene.key[:-4] + ".json", {"prompt": "x"})
+    scene.drop(sidecar_key(scene.key), {"prompt": "x"})
     scene.until(scene.key, "DELIVERED")
 
 
-def a_first_frame_that_comes_last(scene: Scene) -> Iterator[None]:
-    frame = scene.key[:-4] + ".png"
+def a_first_frame_arrives_last(scene: Scene) -> Iterator[None]:
+    frame = f"{stem(scene.key)}.png"
     scene.drop_pair(scene.key, scene.clip, {"first_frame": frame.rpartition("/")[2]})
-    scene.eventually(lambda: frame in (scene.until(scene.key, "WAITING"))["message"], "a word on the frame")
-    scene.quiet()
+    scene.eventually(
+        lambda: frame in scene.until(scene.key, "WAITING")["message"],
+        "the first frame in the message",
+    )
+    scene.until_drained()
     yield
     scene.drop(frame, scene.look)
-    scene.settled()
+    scene.until_settled()
 
 
-def an_upper_case_clip_is_copied(scene: Scene) -> Iterator[None]:
-    scene.key = scene.key[:-4] + ".MP4"
+def an_uppercase_clip_is_staged(scene: Scene) -> Iterator[None]:
+    scene.key = f"{stem(scene.key)}.MP4"
     yield
     scene.drop_pair(scene.key, scene.clip)
-    scene.settled()
+    scene.until_settled()
 
 
-def a_clip_overwritten_while_it_is_held(scene: Scene) -> Iterator[None]:
-    scene.hold(time.time() + 600)
+def a_held_clip_is_overwritten(scene: Scene) -> Iterator[None]:
+    scene.hold_jobs()
     scene.drop_pair(scene.key, scene.clip)
-    first = scene.until(scene.key, "HELD")["job"]
-    scene.quiet()
+    first: str = scene.until(scene.key, "HELD")["job"]
+    scene.until_drained()
     scene.drop(scene.key, scene.clip.read_bytes() + b"\0\0\0\x08free")
-    scene.eventually(lambda: scene.until(scene.key, "HELD", "CLAIMED")["job"] != first, "another job")
-    scene.quiet()
+    scene.eventually(
+        lambda: scene.until(scene.key, "HELD", "CLAIMED")["job"] != first, "another job"
+    )
+    scene.until_drained()
     yield
-    scene.hold(0)
+    scene.open_circuit(probe_at=0)
     scene.invoke("Sweep")
-    scene.until(f"{scene.key[:-4]}.{first[:8]}.mp4", "DELIVERED")
+    scene.until(overtaken_key(scene.key, first), "DELIVERED")
 
 
 def a_new_worker_reads_the_key(scene: Scene) -> Iterator[None]:
-    scene.start_anew("Submit", "Poll")
+    scene.replace_workers("Submit", "Poll")
     yield
     scene.drop_pair(scene.key, scene.clip)
-    scene.settled()
+    scene.until_settled()
 
 
-def a_failed_render_is_told(scene: Scene) -> Iterator[None]:
+def a_failed_render_is_reported(scene: Scene) -> Iterator[None]:
     scene.rule(endpoint="submit", match=scene.key, settings={"fail": "blocked"})
     yield
     scene.drop_pair(scene.key, scene.clip)
-    scene.settled("FAILED")
+    scene.until_settled("FAILED")
 
 
-def a_leftover_answer_is_replaced(scene: Scene) -> Iterator[None]:
+def a_leftover_status_file_is_replaced(scene: Scene) -> Iterator[None]:
     if scene.verb == "Poll":
-        _render_without_an_address(scene)
+        _render_without_a_url(scene)
     else:
         scene.drop_pair(scene.key, scene.clip)
-        scene.settled()
+        scene.until_settled()
         scene.rewind("DELIVERING" if scene.verb == "Deliver" else "DELIVERED")
     if scene.verb == "Deliver":
         scene.rule(endpoint="file", match=scene.key, times=1, fault="answer", status=503)
     elif scene.verb == "Sweep":
-        scene.age(scene.job["pk"], at=0)
-    scene.leave(".error.json")
+        scene.make_due()
+    scene.leave(ERROR_SUFFIX)
     yield
     try:
-        scene.look_at_job(scene.verb)
-        scene.eventually(lambda: scene.read(scene.key + ".error.json") is None, "the leftover is gone")
+        scene.process_job(scene.verb)
+        scene.eventually(
+            lambda: scene.read(scene.key + ERROR_SUFFIX) is None, "the leftover is gone"
+        )
     finally:
         if scene.verb == "Poll":
             scene.rewind("FAILED", reason="a test")
 
 
-def a_job_that_ends_meanwhile(scene: Scene) -> Iterator[None]:
-    if scene.verb == "Poll":  # another run's poll ends it, while this one is told of a result without an address
-        _render_without_an_address(scene)
-        asked, end = scene.late("result"), "FAILED"
-    else:  # another delivery finds the file gone, while this one still waits for it
+def a_job_ends_meanwhile(scene: Scene) -> Iterator[None]:
+    if scene.verb == "Poll":
+        # Another poll ends it, while this one waits for a result without a URL.
+        _render_without_a_url(scene)
+        is_requested, end = scene.delay_response("result"), "FAILED"
+    else:
+        # Another delivery finds that the file is gone, while this one still waits for it.
         scene.drop_pair(scene.key, scene.clip)
-        scene.settled()
-        scene.leave(".job.json")
+        scene.until_settled()
+        scene.leave(JOB_SUFFIX)
         scene.rewind("DELIVERING")
-        scene.segmind("PUT", "/_simulator/settings", json={"file_life_seconds": 0})
-        asked, end = scene.late("file"), "LOST"
+        scene.configure_simulator(file_life_seconds=0)
+        is_requested, end = scene.delay_response("file"), "LOST"
     yield
     with ThreadPoolExecutor() as pool:
-        looking = pool.submit(scene.look_at_job, scene.verb)
-        scene.eventually(lambda: asked() or looking.done(), "a request")
+        processing = pool.submit(scene.process_job, scene.verb)
+        scene.eventually(lambda: is_requested() or processing.done(), "a request")
         scene.rewind(end, reason="a test")
-        looking.result()
-    assert (scene.answer(scene.key) or {})["state"] == end
+        processing.result()
+    assert (scene.status(scene.key) or {})["state"] == end
 
 
-def _render_without_an_address(scene: Scene) -> None:
-    """Have a clip rendered of which the result tells no address, and no wait-loop ask for it: each poll writes that into the answer."""
+def _render_without_a_url(scene: Scene) -> None:
+    """Have a clip rendered whose result has no URL, and stop its wait loop.
+
+    Each poll writes into the status file that it has no URL.
+    """
     scene.rule(endpoint="submit", match=scene.key, settings={"shape": "unknown"})
     scene.drop_pair(scene.key, scene.clip)
-    job = scene.eventually(lambda: (answer := scene.answer(scene.key)) and answer.get("reason") and answer["job"], "a reason")
-    scene.stop_run(job)
+    scene.eventually(lambda: (scene.status(scene.key) or {}).get("reason"), "a reason")
+    scene.stop_wait_loop(scene.job.id)
     scene.rewind("RENDERING", reason="-")
 
 
-def a_broken_upload_is_ended(scene: Scene) -> Iterator[None]:
-    noise = "nullsrc=size=320x240:rate=10:duration=1,geq=random(1)*255:128:128"  # does not compress: some blocks are read before it breaks
-    scene.drop_pair(scene.key, media.ffmpeg(scene.clip.with_name("noise.mp4"), "-f", "lavfi", "-i", noise))
-    scene.settled()
+def a_broken_upload_is_aborted(scene: Scene) -> Iterator[None]:
+    noise = media.ffmpeg(scene.clip.with_name("noise.mp4"), "-f", "lavfi", "-i", NOISE)
+    scene.drop_pair(scene.key, noise)
+    scene.until_settled()
     scene.rewind("DELIVERING")
     scene.rule(endpoint="file", match=scene.key, times=1, fault="chunked", bytes=100_000)
     scene.rule(endpoint="file", match=scene.key, times=1, fault="answer", status=503)
     yield
-    assert scene.look_at_job("Deliver")["next"] == "WAIT"
+    assert scene.process_job("Deliver")["next"] == "WAIT"
     uploads = scene.s3.list_multipart_uploads(Bucket=scene.output).get("Uploads", [])
-    if scene.key in [upload["Key"] for upload in uploads]:  # deliver goes on without a word
-        raise Denied("the upload was left unfinished")
+    if scene.key in [upload["Key"] for upload in uploads]:  # deliver does not log that
+        raise DeniedError("the upload was left unfinished")
 
 
-def a_free_slot_wakes_the_next(scene: Scene) -> Iterator[None]:
-    key = scene.key
+def a_free_slot_wakes_the_next_job(scene: Scene) -> Iterator[None]:
+    key, next_key = scene.key, f"{stem(scene.key)}-next.mp4"
     scene.drop_pair(key, scene.clip)
-    scene.settled()
-    scene.quiet()
-    scene.hold(time.time() + 600)
-    scene.key = key[:-4] + "-next.mp4"
-    scene.drop_pair(scene.key, scene.clip)
-    scene.until(scene.key, "HELD")
-    scene.quiet()
-    scene.lift()
-    scene.key = key
+    scene.until_settled()
+    scene.until_drained()
+    scene.hold_jobs()
+    scene.drop_pair(next_key, scene.clip)
+    scene.until(next_key, "HELD")
+    scene.until_drained()
+    scene.close_circuit()
     scene.rewind("DELIVERED")
     yield
-    scene.look_at_job("Settle")
-    scene.until(key[:-4] + "-next.mp4", "DELIVERED")
+    scene.process_job("Settle")
+    scene.until(next_key, "DELIVERED")
 
 
-def a_held_job_goes_on(scene: Scene) -> Iterator[None]:
-    scene.hold(time.time() + 600)
+def a_held_job_continues(scene: Scene) -> Iterator[None]:
+    scene.hold_jobs()
     scene.drop_pair(scene.key, scene.clip)
     scene.until(scene.key, "HELD")
-    scene.quiet()
+    scene.until_drained()
     yield
-    scene.hold(0)
+    scene.open_circuit(probe_at=0)
     scene.invoke("Sweep")
-    scene.settled()
+    scene.until_settled()
 
 
-def a_result_is_mailed(scene: Scene) -> Iterator[None]:
+def a_result_is_emailed(scene: Scene) -> Iterator[None]:
     scene.drop_pair(scene.key, scene.clip)
-    scene.settled()
-    scene.eventually(lambda: scene.waiting("NoticeQueueUrl"), "its event in the queue")
+    scene.until_settled()
+    scene.eventually(lambda: scene.waiting("NotificationQueueUrl"), "its event in the queue")
     yield
 
-    def mailed() -> bool:
-        scene.mail()
-        return scene.waiting("NoticeQueueUrl") == 0
+    def is_emailed() -> bool:
+        scene.send_digest()
+        return scene.waiting("NotificationQueueUrl") == 0
 
-    scene.eventually(mailed, "an empty notice queue")
+    scene.eventually(is_emailed, "an empty notification queue")
 
 
-def a_lost_answer_is_found(scene: Scene) -> Iterator[None]:
+def a_lost_response_is_found(scene: Scene) -> Iterator[None]:
     scene.rule(endpoint="submit", match=scene.key, times=1, fault="reset", processed=True)
     scene.drop_pair(scene.key, scene.clip)
     scene.until(scene.key, "SUBMIT_UNKNOWN")
-    scene.start_anew("Sweep")
+    scene.replace_workers("Sweep")
     yield
-    scene.due_now()
+    scene.make_all_due()
     scene.invoke("Sweep")
     scene.until(scene.key, "RENDERING")
     scene.invoke("Sweep")
-    scene.settled()
+    scene.until_settled()
 
 
-def a_stopped_run_is_taken_up_again(scene: Scene) -> Iterator[None]:
+def a_stopped_execution_is_replaced(scene: Scene) -> Iterator[None]:
     scene.rule(endpoint="submit", match=scene.key, settings={"render_seconds": 5})
     scene.drop_pair(scene.key, scene.clip)
-    job = scene.until(scene.key, "RENDERING")["job"]
-    scene.stop_run(job)
-    scene.eventually(lambda: scene.job["at"] <= time.time(), "a word from settle")
+    scene.stop_wait_loop(scene.until(scene.key, "RENDERING")["job"])
+    scene.eventually(lambda: _is_due(scene.job), "that settle makes it due")
     yield
     scene.invoke("Sweep")
-    scene.settled()
+    scene.until_settled()
 
 
-def an_end_that_was_not_settled(scene: Scene) -> Iterator[None]:
+def an_ended_job_is_settled(scene: Scene) -> Iterator[None]:
     scene.rule(endpoint="submit", match=scene.key, settings={"fail": "blocked"})
     scene.drop_pair(scene.key, scene.clip)
-    scene.settled("FAILED")
-    scene.s3.delete_object(Bucket=scene.output, Key=scene.key + ".error.json")
-    scene.leave(".job.json")
+    scene.until_settled("FAILED")
+    scene.s3.delete_object(Bucket=scene.output, Key=scene.key + ERROR_SUFFIX)
+    scene.leave(JOB_SUFFIX)
     scene.rewind("FAILED")
-    scene.age(scene.job["pk"], at=0)
+    scene.make_due()
     yield
     scene.invoke("Sweep")
-    scene.settled("FAILED")
+    scene.until_settled("FAILED")
 
 
-def an_event_that_settle_does_not_take(scene: Scene) -> Iterator[None]:
+def an_event_that_settle_cannot_process_is_kept(scene: Scene) -> Iterator[None]:
     yield
-    scene.send("Settle", detail={"input": "nonsense"})
+    scene.send("Settle", {"detail": {"input": "nonsense"}})
     queue = scene.cloud.outputs["EventDeadLetterQueueUrl"]
-    scene.eventually(lambda: scene.sqs.receive_message(QueueUrl=queue).get("Messages"), "the event among the dead letters")
+    scene.eventually(
+        lambda: scene.sqs.receive_message(QueueUrl=queue).get("Messages"), "a dead letter"
+    )
 
 
-def _words(text: str) -> str:
-    """Give the part of a log message that names the denied call."""
+def _is_due(job: Job) -> bool:
+    return job.follow_up is not None and job.follow_up.at <= time.time()
+
+
+def _denied_call(text: str) -> str:
+    """Return the part of a log message that names the denied call."""
     found = re.search(r"An error occurred \([^)]*\) when calling the \w+ operation", text)
     return found[0] if found else text[-300:]

@@ -1,21 +1,27 @@
-"""Whose row is it, and does a page prove an absence?"""
+"""Segmind's history: whose request a row is, and whether a page proves that one is absent."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retake.rules.contract import Answer
-from retake.rules.history import is_ours, mark_of, read_page
+from retake.segmind.history import correlation_id_of, is_ours, read_page
+from retake.segmind.responses import Response
+from tests.support.responses import HTML, JSON, REQUEST_ID, response
+from tests.support.stand_ins import signed
 
-from .conftest import signed
-from .test_contract import HTML, ID, JSON, answer
-
-LISTED = {"request_id": ID, "model_status": "COMPLETED"}
-CLIP = "https://in.s3.eu-central-1.amazonaws.com/c.mp4"
-SENT = {"prompt": "ink", "mode": "flex_1", "video_url": CLIP, "first_frame_url": "https://in.s3.eu-central-1.amazonaws.com/f.png"}
+LISTED = {"request_id": REQUEST_ID, "model_status": "COMPLETED"}
+BUCKET_URL = "https://in.s3.eu-central-1.amazonaws.com"
+CLIP_URL = f"{BUCKET_URL}/c.mp4"
+SENT = {
+    "prompt": "ink",
+    "mode": "flex_1",
+    "video_url": CLIP_URL,
+    "first_frame_url": f"{BUCKET_URL}/f.png",
+}
 
 
 @pytest.mark.parametrize(
@@ -31,58 +37,77 @@ SENT = {"prompt": "ink", "mode": "flex_1", "video_url": CLIP, "first_frame_url":
     ],
 )
 def test_a_page_is_the_first_list_of_requests_wherever_it_is(page: Any) -> None:
-    assert read_page(answer(200, page), 1) == [LISTED]
+    assert read_page(response(200, page), 1) == [LISTED]
 
 
 @pytest.mark.parametrize(
-    "given_answer",
+    "received",
     [
-        answer(200, HTML),
-        answer(200, {}),
-        answer(200, "7"),
-        answer(200, "[" * 9999),
-        answer(401, [LISTED]),
-        answer(200, {"data": [], "total": 37}),
-        answer(200, {"messages": ["no"]}),
-        answer(200, {"data": [], "pagination": {"totalItems": 37}}),
-        answer(200, {"data": [], "total": "37"}),
-        answer(200, {"errors": [], "data": [{"requestId": ID}]}),
-        answer(200, {"success": False, "data": []}),
-        answer(200, {"error": "the history is not available", "data": []}),
+        response(200, HTML),
+        response(200, {}),
+        response(200, "7"),
+        response(200, "[" * 9999),
+        response(401, [LISTED]),
+        response(200, {"data": [], "total": 37}),
+        response(200, {"messages": ["no"]}),
+        response(200, {"data": [], "pagination": {"totalItems": 37}}),
+        response(200, {"data": [], "total": "37"}),
+        response(200, {"errors": [], "data": [{"requestId": REQUEST_ID}]}),
+        response(200, {"success": False, "data": []}),
+        response(200, {"error": "the history is not available", "data": []}),
     ],
 )
-def test_an_answer_that_is_no_page_is_not_taken_for_an_empty_history(given_answer: Answer) -> None:
-    assert read_page(given_answer, 1) is None
+def test_a_response_that_is_not_a_page_is_not_an_empty_history(received: Response) -> None:
+    assert read_page(received, 1) is None
 
 
-@pytest.mark.parametrize("page", [{"history": []}, [], {"errors": [], "data": {"items": [], "total": 0}}])
-def test_an_empty_page_is_one(page: Any) -> None:
-    assert read_page(answer(200, page), 1) == []
+@pytest.mark.parametrize(
+    "page", [{"history": []}, [], {"errors": [], "data": {"items": [], "total": 0}}]
+)
+def test_an_empty_page_is_empty(page: Any) -> None:
+    assert read_page(response(200, page), 1) == []
 
 
 def test_the_page_after_the_last_one_is_empty_whatever_the_total() -> None:
-    assert read_page(answer(200, {"history": [], "total": 37}), 2) == []
+    assert read_page(response(200, {"history": [], "total": 37}), 2) == []
 
 
-def listed(body: Any) -> dict[str, Any]:
-    return {"request_id": ID, "request_body": body}
+def row_of(request_body: Any) -> dict[str, Any]:
+    return {"request_id": REQUEST_ID, "request_body": request_body}
 
 
 @given(JSON, JSON, st.text(), JSON)
-def test_no_row_is_an_error(row: Any, url: Any, path: str, prompt: Any) -> None:
-    read_page(answer(200, {"history": [row]}), 1)
+def test_no_row_raises_an_error(row: Any, url: Any, path: str, prompt: Any) -> None:
+    read_page(response(200, {"history": [row]}), 1)
     sent = {"prompt": prompt, "mode": "adhere_1", "video_url": path}
-    for body in (row, json.dumps(row), {"video_url": url}, {"first_frame_url": url}, {"video_url": path}):
-        assert is_ours(listed(body), sent, "j-0.mp4") in (True, False, None)
-    mark_of(url)
+    bodies = (
+        row,
+        json.dumps(row),
+        {"video_url": url},
+        {"first_frame_url": url},
+        {"video_url": path},
+    )
+    for body in bodies:
+        assert is_ours(row_of(body), sent, "j-0.mp4") in (True, False, None)
+    correlation_id_of(url)
 
 
-@pytest.mark.parametrize("wrap", [lambda body: body, json.dumps, lambda body: json.dumps(json.dumps(body)), lambda body: {"input": body}])
-def test_a_mark_decides_however_the_body_is_wrapped(wrap: Any) -> None:
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda body: body,
+        json.dumps,
+        lambda body: json.dumps(json.dumps(body)),
+        lambda body: {"input": body},
+    ],
+)
+def test_a_correlation_id_decides_however_the_body_is_wrapped(
+    wrap: Callable[[dict[str, str]], Any],
+) -> None:
     ours = SENT | {"video_url": signed("in", "c.mp4", "j-0.mp4")}
-    assert mark_of(ours["video_url"]) == "j-0.mp4"
-    assert is_ours(listed(wrap(ours)), SENT, "j-0.mp4") is True
-    assert is_ours(listed(wrap(ours)), SENT, "j-1.mp4") is False
+    assert correlation_id_of(ours["video_url"]) == "j-0.mp4"
+    assert is_ours(row_of(wrap(ours)), SENT, "j-0.mp4") is True
+    assert is_ours(row_of(wrap(ours)), SENT, "j-1.mp4") is False
 
 
 @pytest.mark.parametrize(
@@ -91,7 +116,7 @@ def test_a_mark_decides_however_the_body_is_wrapped(wrap: Any) -> None:
         ({}, True),
         ({"prompt": " ink "}, True),
         ({"mode": None}, True),
-        ({"video_url": CLIP + "?X-Amz-Signature=another"}, True),
+        ({"video_url": f"{CLIP_URL}?X-Amz-Signature=another"}, True),
         ({"video_url": "https://s3.eu-central-1.amazonaws.com/in/c.mp4"}, True),
         ({"video_url": "https://cdn.example/c.mp4"}, None),
         ({"prompt": None}, None),
@@ -99,19 +124,22 @@ def test_a_mark_decides_however_the_body_is_wrapped(wrap: Any) -> None:
         ({"video_url": None}, None),
         ({"prompt": "oil"}, False),
         ({"mode": "flex_2"}, False),
-        ({"video_url": "https://in.s3.eu-central-1.amazonaws.com/d.mp4"}, False),
-        ({"first_frame_url": "https://in.s3.eu-central-1.amazonaws.com/g.png"}, False),
+        ({"video_url": f"{BUCKET_URL}/d.mp4"}, False),
+        ({"first_frame_url": f"{BUCKET_URL}/g.png"}, False),
     ],
 )
-def test_without_a_mark_all_fields_decide_and_what_is_missing_leaves_it_open(change: dict[str, Any], verdict: bool | None) -> None:
-    assert is_ours(listed(SENT | change), SENT, "j-0.mp4") is verdict
+def test_without_a_correlation_id_all_fields_decide_and_a_missing_one_leaves_it_open(
+    change: dict[str, Any], verdict: bool | None
+) -> None:
+    assert is_ours(row_of(SENT | change), SENT, "j-0.mp4") is verdict
 
 
 @pytest.mark.parametrize("name", ["prompt", "first_frame_url"])
-def test_a_row_with_more_than_was_sent_is_anothers(name: str) -> None:
-    assert is_ours(listed(SENT), {field: value for field, value in SENT.items() if field != name}, "j-0.mp4") is False
+def test_a_row_with_more_than_was_sent_is_not_ours(name: str) -> None:
+    sent = {field: value for field, value in SENT.items() if field != name}
+    assert is_ours(row_of(SENT), sent, "j-0.mp4") is False
 
 
 @pytest.mark.parametrize("request_id", [None, "../r", "", 7])
-def test_a_row_without_an_id_that_can_be_asked_for_leaves_it_open(request_id: Any) -> None:
-    assert is_ours(listed(SENT) | {"request_id": request_id}, SENT, "j-0.mp4") is None
+def test_a_row_without_a_usable_request_id_leaves_it_open(request_id: Any) -> None:
+    assert is_ours(row_of(SENT) | {"request_id": request_id}, SENT, "j-0.mp4") is None

@@ -1,205 +1,324 @@
-"""Nothing dropped is forgotten, in any order, any number of times."""
+"""What becomes of a clip: every branch of the decision, without a bucket or a table."""
 
-import json
-from itertools import permutations
-from pathlib import Path
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
-from .conftest import World
+from retake.domain.input_files import Drop, InputFile, job_id
+from retake.domain.intake import (
+    PRESET_GRACE_SECONDS,
+    Candidate,
+    Decision,
+    InputRecord,
+    Known,
+    Refuse,
+    Start,
+    Wait,
+    Waiting,
+    decide,
+    refuse,
+    resolve,
+)
+from retake.domain.job import Job, State
+from retake.domain.json_form import Fields
+from retake.domain.preset import FORM, Preset
+from retake.domain.refusal import Refusal
+from retake.domain.sidecar import Sidecar
 
-NOTE = b'{"prompt": "ink"}'
+THEN = 1_800_000_000
+LATER = THEN + 9999
+REFUSAL = Refusal("the sidecar is not a JSON object", "write an object")
+BROKEN = FORM.check({"mode": "no"})
+INK, OIL = {"prompt": "ink"}, {"prompt": "oil"}
+FRAME = Sidecar(first_frame="look.png")
+LONG_FOLDER, LONG_NAME = "f" * 1000 + "/", "n" * 100 + ".png"
 
 
-def take(world: World, *keys: str) -> set[str]:
-    """Take drops, and whatever intake sends back to the queue."""
-    ready: set[str] = set()
-    waiting = list(keys)
-    while waiting:
-        ready |= set(world.intake.take(waiting.pop(0)))
-        waiting += world.queue.keys
-        world.queue.keys.clear()
-    return ready
+def file(key: str, at: float = THEN, version: str = "v") -> InputFile:
+    return InputFile(key, "e", 1, datetime.fromtimestamp(at, UTC), version)
 
 
-def told(world: World, name: str) -> dict[str, object]:
-    found = [answer for suffix in (".job.json", ".error.json") if (answer := world.read(name + suffix))]
-    assert len(found) <= 1, found
-    return dict(json.loads(found[0])) if found else {}
+CLIP, OWN = file("a/c.mp4", version="v1"), file("a/c.json", version="v2")
+LOOK = file("a/look.png", version="v3")
+ALONE, PAIR = Drop("input", CLIP), Drop("input", CLIP, OWN)
+UNKNOWN = InputRecord(bucket="input", key="a/c.mp4")
+ACCEPTED = InputRecord(
+    bucket="input",
+    key="a/c.mp4",
+    newest_job="j1",
+    pair_version=PAIR.pair_version,
+    sidecar=Sidecar(prompt="accepted"),
+)
 
 
-@pytest.mark.parametrize("order", list(permutations(["clip.mp4", "clip.json", "look.png"]))[::2])
-def test_three_files_in_any_order_are_one_job(world: World, film: bytes, look: bytes, order: tuple[str, ...]) -> None:
-    bodies = {"clip.mp4": film, "clip.json": b'{"first_frame": "look.png"}', "look.png": look}
-    ready: set[str] = set()
-    for key in order:
-        world.drop(key, bodies[key])
-        ready |= take(world, key)
-    assert len(ready) == 1
-    assert told(world, "clip.mp4")["state"] == "CLAIMED"
-    assert told(world, "look.png") == told(world, "clip.json") == {}
-    assert take(world, *order, *order) == ready
+def preset(at: float = THEN, fields: Any = None) -> Preset:
+    return Preset(file("a/_retake.json", at), INK if fields is None else fields)
+
+
+def waiting_since(second: float) -> InputRecord:
+    since = datetime.fromtimestamp(second, UTC)
+    return replace(UNKNOWN, waiting=Waiting("waits for its sidecar", since))
+
+
+def job(state: State, drop_version: str = PAIR.version, key: str = "a/c.mp4") -> Job:
+    return Job(id="j1", state=state, bucket="input", key=key, drop_version=drop_version, clip=CLIP)
+
+
+def message_of(decision: Decision | Sidecar | Refusal) -> str:
+    assert isinstance(decision, Wait), decision
+    return decision.message
+
+
+# resolve
 
 
 @pytest.mark.parametrize(
-    ("files", "answered", "state"),
+    ("own", "defaults", "expected"),
     [
-        ({"clip.mp4": b"film"}, "clip.mp4", "WAITING"),
-        ({"clip.mov": b"film"}, "clip.mov", "REFUSED"),
-        ({"noname": b"film"}, "noname", "REFUSED"),
-        ({"clip.json": b"{"}, "clip.json", "REFUSED"),
-        ({"clip.mp4": b"film", "clip.json": b"{"}, "clip.mp4", "REFUSED"),
-        ({"clip.mp4": b"", "clip.json": NOTE}, "clip.mp4", "REFUSED"),
-        ({"clip.MP4": b"text", "clip.JSON": NOTE}, "clip.MP4", "REFUSED"),
-        ({"clip.mp4": b"film", "clip.json": b'{"first_frame": "gone.png"}'}, "clip.mp4", "WAITING"),
+        ({}, None, Sidecar()),
+        (OIL, None, Sidecar(prompt="oil")),
+        ({}, preset(), Sidecar(prompt="ink")),
+        (OIL, preset(), Sidecar(prompt="oil")),
+        ({"mode": "flex_1"}, preset(), Sidecar(prompt="ink", mode="flex_1")),
+        (OIL, preset(fields={}), Sidecar(prompt="oil")),
+        (REFUSAL, None, REFUSAL),
+        (REFUSAL, preset(), REFUSAL),
+        (REFUSAL, preset(fields=BROKEN), REFUSAL),  # the sidecar's own fault comes first
     ],
 )
-def test_whatever_is_dropped_gets_its_answer(world: World, files: dict[str, bytes], answered: str, state: str) -> None:
-    for key, body in files.items():
-        world.drop(key, body)
-    assert take(world, *files) == set()
-    assert told(world, answered)["state"] == state
+def test_a_clip_with_its_sidecar_gets_its_instructions_or_a_refusal_at_once(
+    own: Fields | Refusal, defaults: Preset | None, expected: Sidecar | Refusal
+) -> None:
+    assert resolve(PAIR, own, defaults, UNKNOWN, THEN) == expected
 
 
-def test_a_lone_sidecar_is_answered_when_its_time_of_grace_is_over(world: World) -> None:
-    world.drop("clip.json", NOTE)
-    take(world, "clip.json")
-    assert told(world, "clip.json") == {}
-    world.clock.now += 200
-    world.sweeping().sweep()
-    take(world, *world.queue.keys)
-    assert told(world, "clip.json")["state"] == "WAITING"
-    assert world.jobs.due(world.clock.now + 1e6, 9) == []
+def test_a_clip_whose_name_makes_no_valid_first_frame_is_refused() -> None:
+    drop = Drop("input", file("a/" + "x" * 252 + ".mp4"), OWN)
+    resolved = resolve(drop, {}, preset(fields={"first_frame": "{name}.png"}), UNKNOWN, THEN)
+    assert isinstance(resolved, Refusal)
+    assert resolved.field == "first_frame"
 
 
-def test_a_refused_drop_starts_again_only_with_a_newer_object(world: World, film: bytes) -> None:
-    world.drop("clip.mp4", film)
-    world.drop("clip.json", b'{"mode": "no"}')
-    assert take(world, "clip.json", "clip.mp4") == set()
-    assert len(world.bus.told) == 1
-    world.drop("clip.json", NOTE)
-    assert len(take(world, "clip.json", "clip.json")) == 1
+def test_a_lone_clip_waits_for_its_sidecar_without_an_end() -> None:
+    alone = resolve(ALONE, None, None, UNKNOWN, LATER)
+    assert isinstance(alone, Wait)
+    assert alone.until is None
+    assert "a/c.json" in alone.message
 
 
-def test_a_waiting_file_that_is_deleted_is_looked_at_no_more(world: World) -> None:
-    world.drop("clip.mp4", b"film")
-    take(world, "clip.mp4")
-    world.s3.delete_object(Bucket="input", Key="clip.mp4")
-    for _ in range(3):
-        world.clock.now += 400
-        world.sweeping().sweep()
-        take(world, *world.queue.keys)
-    assert world.jobs.due(world.clock.now + 1e6, 9) == []
-    assert told(world, "clip.mp4") == {}
+@pytest.mark.parametrize("own", [None, {}, {"prompt": "own", "mode": "flex_1"}])
+def test_no_clip_starts_beside_a_broken_preset(own: Fields | None) -> None:
+    drop = ALONE if own is None else PAIR
+    waits = resolve(drop, own, preset(fields=BROKEN), UNKNOWN, LATER)
+    assert isinstance(waits, Wait)
+    assert waits.until is None
+    assert "a/_retake.json" in waits.message
+    assert "choose one of" in waits.message
 
 
-def test_an_image_that_no_sidecar_names_any_more_is_answered(world: World, film: bytes, look: bytes) -> None:
-    world.drop("clip.mp4", film)
-    world.drop("clip.json", b'{"first_frame": "look.png"}')
-    take(world, "clip.json")
-    world.drop("clip.json", NOTE)
-    take(world, "clip.json")
-    world.drop("look.png", look)
-    take(world, "look.png")
-    world.clock.now += 400
-    world.sweeping().sweep()
-    take(world, *world.queue.keys)
-    assert told(world, "look.png")
+@pytest.mark.parametrize(
+    ("dropped", "since", "preset_dropped", "starts"),
+    [
+        (0, 0, 0, 0),
+        (0, 9, 0, 9),
+        (0, 0, 9, 9),
+        (9, 0, 0, 9),
+        (0, 8.1, 5, 9),  # rounded up
+        (0, None, 0, None),  # not seen before: it is seen now
+    ],
+)
+def test_a_clip_without_a_sidecar_waits_for_a_while_from_its_latest_event(
+    dropped: float, since: float | None, preset_dropped: float, starts: float | None
+) -> None:
+    now = THEN + 9
+    drop = Drop("input", file("a/c.mp4", THEN + dropped))
+    record = UNKNOWN if since is None else waiting_since(THEN + since)
+    start = THEN + (9 if starts is None else starts) + PRESET_GRACE_SECONDS
+    waits = resolve(drop, None, preset(THEN + preset_dropped), record, now)
+    assert isinstance(waits, Wait)
+    assert waits.until == start
+    assert "a/_retake.json" in waits.message
+    assert "a/c.json" in waits.message
+    seen = record if record.waiting else waiting_since(now)
+    just_before = resolve(drop, None, preset(THEN + preset_dropped), seen, start - 0.1)
+    assert just_before == waits
+    started = resolve(drop, None, preset(THEN + preset_dropped), seen, start)
+    assert started == Sidecar(prompt="ink")
 
 
-def test_a_second_spelling_of_the_sidecar_is_answered(world: World, film: bytes) -> None:
-    for key, body in {"clip.mp4": film, "clip.json": NOTE, "clip.JSON": b'{"prompt": "oil"}'}.items():
-        world.drop(key, body)
-    take(world, "clip.json", "clip.mp4", "clip.JSON")
-    assert told(world, "clip.JSON")
+@pytest.mark.parametrize("drop", [PAIR, ALONE, replace(PAIR, first_frame=LOOK)])
+@pytest.mark.parametrize("defaults", [None, preset(), preset(fields=BROKEN)])
+@pytest.mark.parametrize("own", [None, OIL, REFUSAL])
+def test_an_accepted_pair_keeps_its_instructions(
+    drop: Drop, own: Fields | Refusal | None, defaults: Preset | None
+) -> None:
+    """Whatever a preset says by now, and even if the sidecar or the first frame was deleted."""
+    assert resolve(drop, own, defaults, ACCEPTED, THEN) == Sidecar(prompt="accepted")
 
 
-def test_a_sidecar_with_a_lone_surrogate_is_answered(world: World) -> None:
-    world.drop("clip.json", rb'{"\ud800": 1, "\ud800": 2}')
-    take(world, "clip.json")
-    assert told(world, "clip.json")["state"] == "REFUSED"
+@pytest.mark.parametrize(
+    "drop",
+    [
+        Drop("input", file("a/c.mp4", version="v9"), OWN),
+        Drop("input", CLIP, file("a/c.json", version="v9")),
+    ],
+)
+def test_a_newer_pair_gets_new_instructions(drop: Drop) -> None:
+    assert resolve(drop, OIL, None, ACCEPTED, THEN) == Sidecar(prompt="oil")
 
 
-def test_the_answer_of_a_note_that_was_changed_and_changed_back_points_to_its_own_video(world: World, film: bytes) -> None:
-    world.drop("clip.mp4", film)
-    jobs = []
-    for number, note in enumerate((NOTE, b'{"prompt": "oil"}')):
-        world.drop("clip.json", note)
-        [job] = take(world, "clip.json")
-        world.submission().submit(job)
-        world.move(job, "DELIVERING", result_url="https://x/")
-        world.output.put_video("clip.mp4", _Film(film), len(film), {"job-id": job}, world.output.etag("clip.mp4"))
-        world.move(job, "DELIVERED", result="s3://output/clip.mp4")
-        world.settlement.settle(job)
-        jobs.append(job)
-        world.clock.now += number
-    world.drop("clip.json", NOTE)
-    take(world, "clip.json")
-    answer = told(world, "clip.mp4")
-    key = str(answer["result"]).removeprefix("s3://output/")
-    assert world.s3.head_object(Bucket="output", Key=key)["Metadata"]["job-id"] == answer["job"]
+def test_a_pair_that_was_refused_without_instructions_is_read_again() -> None:
+    refused_before = replace(ACCEPTED, sidecar=None)
+    assert resolve(PAIR, OIL, None, refused_before, THEN) == Sidecar(prompt="oil")
 
 
-def test_a_first_frame_whose_key_cannot_exist_is_answered(world: World, film: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = "f" * 1000 + "/"
-    world.drop(f"{folder}clip.mp4", film)
-    world.drop(f"{folder}clip.json", json.dumps({"first_frame": "n" * 100 + ".png"}).encode())
-    head = world.s3.head_object
+# decide and refuse
 
-    def as_s3(**asked: str) -> object:
-        if len(asked["Key"].encode()) > 1024:
-            raise world.s3.exceptions.ClientError({"Error": {"Code": "400", "Message": "Bad Request"}}, "HeadObject")
-        return head(**asked)
-
-    monkeypatch.setattr(world.s3, "head_object", as_s3)
-    take(world, f"{folder}clip.json")
-    assert any(Path(item["Key"]).suffix == ".json" for item in world.s3.list_objects_v2(Bucket="output").get("Contents", ()))
-
-
-def test_going_back_to_a_note_that_was_delivered_takes_the_failure_of_the_other_away(world: World, film: bytes) -> None:
-    world.drop("clip.mp4", film)
-    world.drop("clip.json", NOTE)
-    [first] = take(world, "clip.json")
-    world.submission().submit(first)
-    world.move(first, "DELIVERING")
-    world.move(first, "DELIVERED", result="s3://output/clip.mp4")
-    world.settlement.settle(first)
-    world.drop("clip.json", b'{"prompt": "oil"}')
-    [second] = take(world, "clip.json")
-    world.submission().submit(second)
-    world.move(second, "FAILED", reason="no")
-    world.settlement.settle(second)
-    assert told(world, "clip.mp4")["state"] == "FAILED"
-    world.drop("clip.json", NOTE)
-    take(world, "clip.json")
-    assert told(world, "clip.mp4")["job"] == first
+READABLE = Candidate(PAIR, UNKNOWN, Sidecar(prompt="ink"))
+WITHOUT_FRAME = Candidate(PAIR, UNKNOWN, FRAME)
+WITH_FRAME = Candidate(replace(PAIR, first_frame=LOOK), UNKNOWN, FRAME)
+UNREADABLE = Candidate(PAIR, UNKNOWN, REFUSAL)
+TOO_LONG = Candidate(
+    Drop("input", file(f"{LONG_FOLDER}c.mp4", version="v1"), file("c.json", version="v2")),
+    UNKNOWN,
+    Sidecar(first_frame=LONG_NAME),
+)
+ENDED_UNPAID = (State.FAILED, State.REFUSED)
+OTHER_STATES = [state for state in State if state not in ENDED_UNPAID]
 
 
-def test_a_job_whose_name_is_taken_keeps_an_answer(world: World, film: bytes) -> None:
-    world.drop("clip.mp4", film)
-    jobs = []
-    for note in (NOTE, b'{"prompt": "oil"}'):
-        world.drop("clip.json", note)
-        jobs += take(world, "clip.json")
-    answers = {str(told(world, name)["job"]): name for name in ("clip.mp4", f"clip.{jobs[0][:8]}.mp4")}
-    assert answers == {jobs[1]: "clip.mp4", jobs[0]: f"clip.{jobs[0][:8]}.mp4"}
+@pytest.mark.parametrize("wait", [Wait("waits for its sidecar"), Wait("starts with …", LATER)])
+def test_a_clip_waits_while_its_instructions_wait(wait: Wait) -> None:
+    assert decide(Candidate(ALONE, UNKNOWN, wait)) is wait
 
 
-class _Film:
-    def __init__(self, film: bytes) -> None:
-        self._film = film
-
-    def read(self, size: int = -1, /) -> bytes:
-        chunk, self._film = (self._film, b"") if size < 0 else (self._film[:size], self._film[size:])
-        return chunk
+@pytest.mark.parametrize("candidate", [READABLE, WITH_FRAME])
+def test_a_complete_drop_starts(candidate: Candidate) -> None:
+    decision = decide(candidate)
+    assert isinstance(decision, Start)
+    assert (decision.sidecar, decision.replaces) == (candidate.sidecar, None)
 
 
-def test_a_clip_that_is_taken_does_not_wait_again_for_a_first_frame_that_is_gone(world: World, film: bytes, look: bytes) -> None:
-    world.drop("clip.mp4", film)
-    world.drop("clip.json", b'{"first_frame": "look.png"}')
-    world.drop("look.png", look)
-    (job,) = take(world, "clip.mp4")
-    world.submission().submit(job)
-    world.s3.delete_object(Bucket="input", Key="look.png")
-    assert take(world, "clip.mp4", "clip.json") == set()
-    assert told(world, "clip.mp4")["state"] == "RENDERING"
+@pytest.mark.parametrize("candidate", [READABLE, WITH_FRAME])
+@pytest.mark.parametrize("state", State)
+def test_a_drop_that_has_its_job_is_known(candidate: Candidate, state: State) -> None:
+    known = job(state, candidate.drop.version)
+    assert decide(replace(candidate, job=known)) == Known(known)
+
+
+@pytest.mark.parametrize("state", OTHER_STATES)
+def test_a_newer_drop_of_the_same_content_is_known_unless_its_job_ended_unpaid(
+    state: State,
+) -> None:
+    known = job(state, "v0 v2")
+    assert decide(replace(READABLE, job=known)) == Known(known)
+    assert decide(replace(UNREADABLE, job=known)) == Known(known)
+
+
+@pytest.mark.parametrize("state", ENDED_UNPAID)
+def test_a_newer_drop_of_the_same_content_replaces_a_job_that_ended_unpaid(state: State) -> None:
+    ended = job(state, "v0 v2")
+    assert decide(replace(READABLE, job=ended)) == Start(Sidecar(prompt="ink"), replaces=ended)
+    assert decide(replace(UNREADABLE, job=ended)) == Refuse(REFUSAL, None, replaces=ended)
+
+
+def test_a_clip_waits_for_the_first_frame_that_is_named() -> None:
+    assert "a/look.png" in message_of(decide(WITHOUT_FRAME))
+
+
+@pytest.mark.parametrize("state", State)
+def test_a_clip_whose_first_frame_was_deleted_is_known_if_it_was_accepted(state: State) -> None:
+    known = job(state, "v0")
+    assert decide(replace(WITHOUT_FRAME, job=known)) == Known(known)
+
+
+def test_an_unreadable_sidecar_is_refused() -> None:
+    assert decide(UNREADABLE) == Refuse(REFUSAL)
+
+
+@pytest.mark.parametrize("first_frame", [None, LOOK])
+def test_a_first_frame_whose_key_is_too_long_is_refused(first_frame: InputFile | None) -> None:
+    candidate = replace(TOO_LONG, drop=replace(TOO_LONG.drop, first_frame=first_frame))
+    decision = decide(candidate)
+    assert isinstance(decision, Refuse)
+    assert decision.refusal.field == "first_frame"
+    assert decision.sidecar == candidate.sidecar
+    answered = job(State.REFUSED, candidate.drop.version)
+    assert decide(replace(candidate, job=answered)) == Known(answered)
+
+
+def test_a_refusal_keeps_the_instructions_that_could_be_read() -> None:
+    assert refuse(READABLE, REFUSAL) == Refuse(REFUSAL, Sidecar(prompt="ink"))
+    assert refuse(UNREADABLE, REFUSAL) == Refuse(REFUSAL)
+    assert refuse(replace(READABLE, sidecar=Wait("…")), REFUSAL) == Refuse(REFUSAL)
+
+
+@pytest.mark.parametrize("candidate", [READABLE, UNREADABLE])
+@pytest.mark.parametrize("state", State)
+def test_the_same_drop_is_not_refused_twice(candidate: Candidate, state: State) -> None:
+    answered = job(state)
+    assert refuse(replace(candidate, job=answered), REFUSAL) == Known(answered)
+
+
+@pytest.mark.parametrize("state", State)
+def test_a_newer_drop_is_refused_only_in_place_of_a_job_that_ended_unpaid(state: State) -> None:
+    existing = job(state, "v0 v2")
+    refused = refuse(replace(READABLE, job=existing), REFUSAL)
+    if state in ENDED_UNPAID:
+        assert refused == Refuse(REFUSAL, Sidecar(prompt="ink"), replaces=existing)
+    else:
+        assert refused == Known(existing)
+
+
+# What a candidate and a record say about themselves
+
+
+@pytest.mark.parametrize(
+    ("candidate", "frame_key", "is_too_long", "is_missing"),
+    [
+        (READABLE, None, False, False),
+        (UNREADABLE, None, False, False),
+        (Candidate(ALONE, UNKNOWN, Wait("…")), None, False, False),
+        (WITHOUT_FRAME, "a/look.png", False, True),
+        (WITH_FRAME, "a/look.png", False, False),
+        (TOO_LONG, f"{LONG_FOLDER}{LONG_NAME}", True, True),
+    ],
+)
+def test_a_candidate_names_its_first_frame(
+    candidate: Candidate, frame_key: str | None, is_too_long: bool, is_missing: bool
+) -> None:
+    assert candidate.frame_key == frame_key
+    assert candidate.frame_key_is_too_long is is_too_long
+    assert candidate.misses_frame is is_missing
+
+
+def test_a_job_is_looked_up_by_content_unless_the_first_frame_is_missing() -> None:
+    assert READABLE.known_job_id == job_id(PAIR, Sidecar(prompt="ink"))
+    assert WITH_FRAME.known_job_id == job_id(WITH_FRAME.drop, FRAME)
+    assert UNREADABLE.known_job_id == job_id(PAIR, None)
+    assert TOO_LONG.known_job_id == job_id(TOO_LONG.drop, Sidecar(first_frame=LONG_NAME))
+
+
+def test_a_pair_whose_first_frame_is_missing_may_have_been_accepted_with_it() -> None:
+    assert WITHOUT_FRAME.known_job_id is None
+    assert replace(WITHOUT_FRAME, record=ACCEPTED).known_job_id == "j1"
+    newer = replace(WITHOUT_FRAME, drop=Drop("input", file("a/c.mp4", version="v9"), OWN))
+    assert replace(newer, record=ACCEPTED).known_job_id is None
+
+
+def test_a_record_shows_that_its_file_waits() -> None:
+    waiting = waiting_since(THEN)
+    assert waiting.state is State.WAITING
+    assert waiting.entered == {State.WAITING: datetime.fromtimestamp(THEN, UTC)}
+    assert waiting.explanation == "waits for its sidecar"
+    assert (UNKNOWN.entered, UNKNOWN.explanation) == ({}, None)
+
+
+def test_a_record_exists_when_its_file_waits_or_has_a_job() -> None:
+    assert [record.exists for record in (UNKNOWN, waiting_since(THEN), ACCEPTED)] == [
+        False,
+        True,
+        True,
+    ]

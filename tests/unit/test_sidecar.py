@@ -1,4 +1,4 @@
-"""The sidecar contract: a note or a refusal for any bytes, and nothing else."""
+"""The sidecar contract: any bytes give valid instructions or a refusal."""
 
 import json
 from typing import Any
@@ -7,24 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retake.rules.refusal import Refusal
-from retake.rules.sidecar import MAX_BYTES, SCHEMA, Sidecar, parse
+from retake.domain.limits import MAX_JSON_BYTES
+from retake.domain.refusal import Refusal
+from retake.domain.sidecar import SCHEMA, Sidecar, parse
+from tests.support.strategies import MODES, SIDECARS
 
-MODES = [f"{family}_{strength}" for family in ("adhere", "flex", "reimagine") for strength in (1, 2, 3)]
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
-NOTES = st.fixed_dictionaries(
-    {},
-    optional={
-        "prompt": TEXT,
-        "mode": st.sampled_from(MODES),
-        "first_frame": st.sampled_from(["look.png", "Look.JPG", "ein Bild.jpeg", "..webp"]),
-        "rerun": st.integers(1, 1_000_000),
-        "$schema": TEXT,
-    },
-)
 JSON: Any = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 FIELDS = st.sampled_from([*SCHEMA["properties"], "Prompt", "propmt", ""])
@@ -37,43 +29,62 @@ def refused(raw: bytes) -> Refusal:
     return refusal
 
 
-def accepted(raw: bytes | dict[str, Any]) -> Sidecar:
-    note = parse(raw if isinstance(raw, bytes) else json.dumps(raw).encode())
-    assert isinstance(note, Sidecar), note
-    return note
+def accepted(content: bytes | dict[str, Any]) -> Sidecar:
+    raw = content if isinstance(content, bytes) else json.dumps(content).encode()
+    sidecar = parse(raw)
+    assert isinstance(sidecar, Sidecar), sidecar
+    return sidecar
 
 
 @given(st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
-def test_any_bytes_give_a_note_or_a_refusal(raw: bytes) -> None:
+def test_any_bytes_give_a_sidecar_or_a_refusal(raw: bytes) -> None:
     assert isinstance(parse(raw), Sidecar | Refusal)
 
 
 @given(st.dictionaries(FIELDS, JSON))
-def test_any_values_in_known_fields_give_a_note_or_a_refusal(fields: dict[str, Any]) -> None:
+def test_any_values_of_known_fields_give_a_sidecar_or_a_refusal(fields: dict[str, Any]) -> None:
     assert isinstance(parse(json.dumps(fields).encode()), Sidecar | Refusal)
 
 
-@given(NOTES, st.randoms(), st.sampled_from([None, 1, "\t"]), st.booleans(), st.sampled_from([b"", b"\xef\xbb\xbf"]))
-def test_the_same_note_in_any_spelling_is_the_same_text(note: Any, random: Any, indent: Any, ascii_only: bool, mark: bytes) -> None:
-    items = list(note.items())
+@given(
+    SIDECARS,
+    st.randoms(),
+    st.sampled_from([None, 1, "\t"]),
+    st.booleans(),
+    st.sampled_from([b"", b"\xef\xbb\xbf"]),
+)
+def test_equal_instructions_in_any_spelling_have_the_same_canonical_text(
+    fields: Any, random: Any, indent: Any, ascii_only: bool, byte_order_mark: bytes
+) -> None:
+    items = list(fields.items())
     random.shuffle(items)
-    respelled = dict(items) | {"mode": note.get("mode", "adhere_1"), "$schema": "x"}
-    raw = mark + json.dumps(respelled, indent=indent, ensure_ascii=ascii_only).encode()
-    assert accepted(raw).canonical() == accepted(note).canonical()
+    respelled = dict(items) | {"mode": fields.get("mode", "adhere_1"), "$schema": "x"}
+    text = json.dumps(respelled, indent=indent, ensure_ascii=ascii_only)
+    raw = byte_order_mark + text.encode()
+    assert accepted(raw).canonical() == accepted(fields).canonical()
 
 
-@given(NOTES, NOTES)
-def test_different_notes_are_different_text(one: dict[str, Any], other: dict[str, Any]) -> None:
-    assert (accepted(one).canonical() == accepted(other).canonical()) == (accepted(one) == accepted(other))
+@given(SIDECARS, SIDECARS)
+def test_different_instructions_have_different_canonical_texts(
+    one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    same_text = accepted(one).canonical() == accepted(other).canonical()
+    assert same_text == (accepted(one) == accepted(other))
 
 
-def test_every_mode_is_taken_and_the_default_is_the_gentlest() -> None:
+def test_every_mode_is_accepted_and_the_default_is_the_gentlest() -> None:
     assert [accepted({"mode": mode}).mode for mode in MODES] == MODES
     assert accepted({}).mode == "adhere_1"
 
 
 @pytest.mark.parametrize(
-    ("spelled", "meant"), [("Prompt", "prompt"), ("promt", "prompt"), ("first-frame", "first_frame"), ("re_run", "rerun")]
+    ("spelled", "meant"),
+    [
+        ("Prompt", "prompt"),
+        ("promt", "prompt"),
+        ("first-frame", "first_frame"),
+        ("re_run", "rerun"),
+    ],
 )
 def test_an_unknown_field_is_refused_with_the_nearest_known_name(spelled: str, meant: str) -> None:
     refusal = refused(json.dumps({spelled: "x"}).encode())
@@ -81,9 +92,13 @@ def test_an_unknown_field_is_refused_with_the_nearest_known_name(spelled: str, m
     assert f"did you mean {meant}?" in refusal.cure
 
 
-@pytest.mark.parametrize(("spelled", "meant"), [("Adhere_1", "adhere_1"), ("flex2", "flex_2"), ("re-imagine_3", "reimagine_3")])
+@pytest.mark.parametrize(
+    ("spelled", "meant"),
+    [("Adhere_1", "adhere_1"), ("flex2", "flex_2"), ("re-imagine_3", "reimagine_3")],
+)
 def test_an_unknown_mode_is_refused_with_the_nearest_known_one(spelled: str, meant: str) -> None:
-    assert f"did you mean {meant}?" in refused(json.dumps({"mode": spelled}).encode()).cure
+    refusal = refused(json.dumps({"mode": spelled}).encode())
+    assert f"did you mean {meant}?" in refusal.cure
 
 
 @pytest.mark.parametrize(
@@ -118,31 +133,40 @@ def test_an_unknown_mode_is_refused_with_the_nearest_known_one(spelled: str, mea
         b'{"first_frame": "a.png", "first_frame_url": "https://a/b.png"}',
     ],
     ids=lambda raw: ascii(raw[:30]),
-)  # fmt: skip
+)
 def test_what_the_contract_does_not_allow_is_refused(raw: bytes) -> None:
     refused(raw)
 
 
 @pytest.mark.parametrize(
-    "name", ["../a.png", "a/b.png", "a\\b.png", "a\0.png", "a\n.png", "a.png\n", "/a.png", ".png", "a.gif", "a.mp4", "", "a\x7f.png"]
+    "name",
+    [
+        *("../a.png", "a/b.png", "a\\b.png", "a\0.png", "a\n.png", "a.png\n", "/a.png", ".png"),
+        *("a.gif", "a.mp4", "", "a\x7f.png"),
+    ],
 )
-def test_a_first_frame_stays_in_its_folder_and_is_an_image(name: str) -> None:
+def test_a_first_frame_must_be_the_name_of_an_image_without_a_folder(name: str) -> None:
     assert refused(json.dumps({"first_frame": name}).encode()).field == "first_frame"
 
 
 @pytest.mark.parametrize(
-    "url", ["http://a/b.png", "ftp://a", "https://", "https:///x", "https://u@h/x", "https://h/a b", "https://h/x\n", "x", "data:,x"]
+    "url",
+    [
+        *("http://a/b.png", "ftp://a", "https://", "https:///x", "https://u@h/x", "https://h/a b"),
+        *("https://h/x\n", "x", "data:,x"),
+    ],
 )
-def test_a_first_frame_url_is_an_https_address(url: str) -> None:
+def test_a_first_frame_url_must_be_an_https_url(url: str) -> None:
     assert refused(json.dumps({"first_frame_url": url}).encode()).field == "first_frame_url"
 
 
-def test_a_first_frame_is_named_by_file_or_by_address() -> None:
+def test_a_first_frame_is_given_as_a_file_name_or_as_a_url() -> None:
     assert accepted({"first_frame": "Ein Bild.PNG"}).first_frame == "Ein Bild.PNG"
-    assert accepted({"first_frame_url": "https://example.com/a.png?b#c"}).first_frame_url == "https://example.com/a.png?b#c"
+    url = "https://example.com/a.png?b#c"
+    assert accepted({"first_frame_url": url}).first_frame_url == url
 
 
-def test_a_whole_number_may_be_written_with_a_point() -> None:
+def test_a_whole_number_may_be_written_with_a_decimal_point() -> None:
     assert accepted(b'{"rerun": 2.0}').canonical() == accepted(b'{"rerun": 2}').canonical()
 
 
@@ -150,13 +174,13 @@ def test_an_empty_prompt_is_no_prompt() -> None:
     assert accepted({"prompt": ""}) == accepted({})
 
 
-def test_64_kilobytes_are_taken_and_one_byte_more_is_not() -> None:
+def test_64_kilobytes_are_accepted_and_one_byte_more_is_refused() -> None:
     raw = json.dumps({"prompt": "x"}).encode()
-    assert accepted(raw.ljust(MAX_BYTES)) == accepted(raw)
-    assert "64 KB" in refused(raw.ljust(MAX_BYTES + 1)).reason
+    assert accepted(raw.ljust(MAX_JSON_BYTES)) == accepted(raw)
+    assert "64 KB" in refused(raw.ljust(MAX_JSON_BYTES + 1)).reason
 
 
-def test_no_depth_of_nesting_gets_out_as_an_error() -> None:
+def test_deep_nesting_is_refused_and_never_raises() -> None:
     for depth in range(900, 1000):
         refused(b'{"mode":' + b"[" * depth + b"]" * depth + b"}")
 
@@ -165,6 +189,6 @@ def test_a_refusal_can_always_be_written_to_a_file() -> None:
     refused(rb'{"\ud800": 1, "\ud800": 2}').reason.encode()
 
 
-def test_a_refusal_stays_short_whatever_is_in_the_file() -> None:
+def test_a_refusal_stays_short_whatever_the_file_contains() -> None:
     name = b'"' + b"x" * 30_000 + b'": 1'
     assert len(refused(b"{" + name + b"," + name + b"}").reason) < 500

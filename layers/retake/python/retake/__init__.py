@@ -1,1 +1,0 @@
-"""Retake: drop a clip and a note in a bucket, get the retake back."""

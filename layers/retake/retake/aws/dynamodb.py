@@ -1,0 +1,108 @@
+"""DynamoDB items as typed records: conversion, reading by key, pages, and lost races."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from datetime import datetime
+from decimal import Decimal
+from functools import cache
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from botocore.exceptions import ClientError
+
+Item = dict[str, Any]
+Record = TypeVar("Record")
+
+FOLLOW_UP_INDEX = "follow-up"
+# A record's `follow_up` is stored as two attributes: the keys of the index.
+QUEUE_ATTRIBUTE, AT_ATTRIBUTE = "follow_up", "follow_up_at"
+
+
+def error_code(error: ClientError) -> str:
+    """Return the service's name of an error."""
+    return str(error.response["Error"]["Code"])
+
+
+def raise_unless_lost_race(error: ClientError) -> None:
+    """Swallow the one error that is an expected outcome: the condition did not hold."""
+    if error_code(error) != "ConditionalCheckFailedException":
+        raise error
+
+
+def key(pk: str) -> dict[str, str]:
+    """Return the key of a record; the sort key is the kind, which the partition key starts with."""
+    return {"pk": pk, "sk": pk.partition("#")[0]}
+
+
+def get(table: Any, pk: str) -> Item | None:
+    """Read an item by its key, consistently."""
+    found: Item | None = table.get_item(Key=key(pk), ConsistentRead=True).get("Item")
+    return found
+
+
+def pages(read: Callable[..., Any], **query: Any) -> Iterator[Item]:
+    """Yield the items of a query or scan, page by page."""
+    while True:
+        page = read(**query)
+        yield from page["Items"]
+        if "LastEvaluatedKey" not in page:
+            return
+        query["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+
+def to_item(record: Any) -> Item:
+    """Convert a record to attributes; fields that are `None` are left out."""
+    item: Item = to_attribute(record)
+    if follow_up := item.pop("follow_up", None):
+        item |= {QUEUE_ATTRIBUTE: follow_up["queue"], AT_ATTRIBUTE: follow_up["at"]}
+    return item
+
+
+def to_attribute(value: Any) -> Any:
+    """Convert a value to what DynamoDB stores."""
+    if is_dataclass(value):
+        value = {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): to_attribute(item) for name, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [to_attribute(item) for item in value]
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="milliseconds")
+    return Decimal(str(value)) if isinstance(value, float) else value
+
+
+def from_item(kind: type[Record], item: Mapping[str, Any]) -> Record:
+    """Convert an item to a record; attributes that the record does not know are ignored."""
+    if QUEUE_ATTRIBUTE in item:
+        follow_up = {"queue": item[QUEUE_ATTRIBUTE], "at": item[AT_ATTRIBUTE]}
+        item = {**item, "follow_up": follow_up}
+    record: Record = _to_record(kind, item)
+    return record
+
+
+def _to_record(kind: Any, item: Mapping[str, Any]) -> Any:
+    hints = _hints(kind)
+    return kind(**{name: _to_value(hints[name], item[name]) for name in hints if name in item})
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in fields(kind)}
+
+
+def _to_value(kind: Any, value: Any) -> Any:
+    arguments = get_args(kind)
+    if NoneType in arguments:
+        (kind,) = (argument for argument in arguments if argument is not NoneType)
+        return _to_value(kind, value)
+    if is_dataclass(kind):
+        return _to_record(kind, value)
+    if get_origin(kind) is tuple:
+        return tuple(_to_value(arguments[0], item) for item in value)
+    if arguments:
+        of_name, of_value = arguments
+        return {_to_value(of_name, name): _to_value(of_value, item) for name, item in value.items()}
+    if kind is datetime:
+        return datetime.fromisoformat(value)
+    return kind(value)

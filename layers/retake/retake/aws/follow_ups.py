@@ -1,0 +1,67 @@
+"""The follow-up index: what somebody must look at again, and which jobs are held."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from ..domain.intake import InputRecord
+from ..domain.job import FollowUpQueue, Job
+from . import dynamodb
+from .dynamodb import AT_ATTRIBUTE, FOLLOW_UP_INDEX, QUEUE_ATTRIBUTE, Item
+from .input_store import record_from_item
+from .job_store import job_from_item
+
+
+class FollowUps:
+    """Queries the index; its reads are eventually consistent.
+
+    Parameters:
+        table: a boto3 Table.
+    """
+
+    def __init__(self, *, table: Any) -> None:
+        self._table = table
+
+    def due(self, now: float, limit: int) -> list[Job | InputRecord]:
+        """List at most `limit` records that are due, the longest first."""
+        query = self._query(FollowUpQueue.DUE, "#at <= :at", int(now))
+        return [entry_from_item(item) for item in self._first_page(query, limit)]
+
+    def held(self, limit: int) -> list[Job]:
+        """List at most `limit` held jobs, oldest first."""
+        return [
+            job_from_item(item) for item in self._first_page(self._query(FollowUpQueue.HELD), limit)
+        ]
+
+    def all(self) -> Iterator[Job | InputRecord]:
+        """Yield every record that is followed up."""
+        for queue in FollowUpQueue:
+            yield from map(entry_from_item, dynamodb.pages(self._table.query, **self._query(queue)))
+
+    def count(self, queue: FollowUpQueue, before: float) -> int:
+        """Count the records of a queue that were due before a second; one page is enough."""
+        query = self._query(queue, "#at < :at", int(before))
+        return int(self._table.query(Select="COUNT", **query)["Count"])
+
+    def _query(
+        self, queue: FollowUpQueue, condition: str = "", at: int | None = None
+    ) -> dict[str, Any]:
+        query: dict[str, Any] = {
+            "IndexName": FOLLOW_UP_INDEX,
+            "KeyConditionExpression": "#queue = :queue",
+            "ExpressionAttributeNames": {"#queue": QUEUE_ATTRIBUTE},
+            "ExpressionAttributeValues": {":queue": queue},
+        }
+        if condition:
+            query["KeyConditionExpression"] += f" AND {condition}"
+            query["ExpressionAttributeNames"]["#at"] = AT_ATTRIBUTE
+            query["ExpressionAttributeValues"][":at"] = at
+        return query
+
+    def _first_page(self, query: dict[str, Any], limit: int) -> list[Item]:
+        items: list[Item] = self._table.query(**query, Limit=limit)["Items"]
+        return items
+
+
+def entry_from_item(item: Item) -> Job | InputRecord:
+    """Read a job or an input record from its item."""
+    return job_from_item(item) if item["sk"] == "job" else record_from_item(item)

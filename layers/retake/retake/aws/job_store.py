@@ -1,0 +1,190 @@
+"""The jobs in DynamoDB; every write is conditional."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from botocore.exceptions import ClientError
+
+from ..domain.job import FollowUp, FollowUpQueue, Job, State, predecessors
+from . import dynamodb
+from .dynamodb import Item
+
+STEP_SECONDS = 120  # that the next step of a job may take before it is followed up
+_BATCH = 100  # items that DynamoDB returns in one batch
+
+
+class JobStore:
+    """Reads and writes jobs.
+
+    Parameters:
+        table: a boto3 Table.
+        clock: returns seconds since the epoch.
+    """
+
+    def __init__(self, *, table: Any, clock: Callable[[], float] = time.time) -> None:
+        self._table, self._clock = table, clock
+
+    def get(self, job_id: str) -> Job | None:
+        """Read a job."""
+        item = dynamodb.get(self._table, f"job#{job_id}")
+        return dynamodb.from_item(Job, item) if item else None
+
+    def get_many(self, job_ids: Iterable[str]) -> dict[str, Job]:
+        """Read some jobs by their ids; those that do not exist are left out."""
+        keys = [dynamodb.key(f"job#{job_id}") for job_id in dict.fromkeys(job_ids)]
+        found: dict[str, Job] = {}
+        while keys:
+            batch, keys = keys[:_BATCH], keys[_BATCH:]
+            request = {self._table.name: {"Keys": batch, "ConsistentRead": True}}
+            page = self._table.meta.client.batch_get_item(RequestItems=request)
+            for item in page["Responses"].get(self._table.name, []):
+                found[item["id"]] = dynamodb.from_item(Job, item)
+            keys += page.get("UnprocessedKeys", {}).get(self._table.name, {}).get("Keys", [])
+        return found
+
+    def create(self, job: Job, *, replaces: Job | None = None) -> Job | None:
+        """Write a new job, or one that starts again in place of `replaces`.
+
+        Returns:
+            The job as it is stored; `None` when another function was first.
+        """
+        created = replace(
+            job,
+            entered={job.state: self._now()},
+            run=replaces.run + 1 if replaces else 0,
+            version=replaces.version + 1 if replaces else 1,
+            follow_up=self._due_in(STEP_SECONDS),
+        )
+        condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(pk)"}
+        if replaces:
+            condition = {
+                "ConditionExpression": "version = :version",
+                "ExpressionAttributeValues": {":version": replaces.version},
+            }
+        item = dynamodb.to_item(created) | dynamodb.key(f"job#{job.id}")
+        try:
+            self._table.put_item(Item=item, **condition)
+        except ClientError as error:
+            dynamodb.raise_unless_lost_race(error)
+            return None
+        return created
+
+    def advance(
+        self,
+        job: Job,
+        state: State,
+        *,
+        due_in: float = STEP_SECONDS,
+        insist: bool = False,
+        **changes: Any,
+    ) -> Job | None:
+        """Move a job to another state, if nobody has written it since `job` was read.
+
+        Parameters:
+            job: the job as it was read.
+            state: the new state.
+            due_in: seconds after which the job is followed up if nothing more happens.
+            insist: whether to try again when the job was written meanwhile and still is about
+                the same request.
+            changes: other fields of the job that change.
+
+        Returns:
+            The job as it is stored; `None` when another function was faster, or the state
+            cannot follow.
+        """
+        changes = {"follow_up": self._due_in(due_in), **changes}
+        current: Job | None = job
+        while (
+            current
+            and current.state in predecessors(state)
+            and current.request_id == job.request_id
+        ):
+            entered = {**current.entered, state: self._now()}
+            moved = self._write(current, replace(current, state=state, entered=entered, **changes))
+            if moved or not insist:
+                return moved
+            current = self.get(job.id)
+        return None
+
+    def update(self, job: Job, *, due_in: float | None = None, **changes: Any) -> Job | None:
+        """Change fields of a job whose state stays, if nobody has written it since it was read.
+
+        Parameters:
+            job: the job as it was read.
+            due_in: seconds after which it is followed up; `None` leaves that as it is.
+            changes: the fields that change.
+
+        Returns:
+            The job as it is stored; `None` when another function was faster.
+        """
+        if due_in is not None:
+            changes["follow_up"] = self._due_in(due_in)
+        return self._write(job, replace(job, **changes))
+
+    def claim_request(self, request_id: str, correlation_id: str) -> bool:
+        """Give one of Segmind's requests to one submit, permanently.
+
+        Returns:
+            Whether it belongs to this submit; false when it belongs to another.
+        """
+        item = dynamodb.key(f"request#{request_id}") | {"correlation_id": correlation_id}
+        try:
+            self._table.put_item(
+                Item=item,
+                ConditionExpression="attribute_not_exists(pk) OR correlation_id = :mine",
+                ExpressionAttributeValues={":mine": correlation_id},
+            )
+        except ClientError as error:
+            dynamodb.raise_unless_lost_race(error)
+            return False
+        return True
+
+    def request_owner(self, request_id: str) -> str | None:
+        """Return the correlation ID of the submit that a request belongs to, if it is ours."""
+        item = dynamodb.get(self._table, f"request#{request_id}")
+        return str(item["correlation_id"]) if item else None
+
+    def _write(self, before: Job, after: Job) -> Job | None:
+        """Write the difference between two versions of a job."""
+        after = replace(after, version=before.version + 1, write_id=uuid4().hex)
+        old, new = dynamodb.to_item(before), dynamodb.to_item(after)
+        sets = {name: value for name, value in new.items() if old.get(name) != value}
+        removes = old.keys() - new.keys()
+        update = "SET " + ", ".join(f"#{name} = :{name}" for name in sets)
+        if removes:
+            update += " REMOVE " + ", ".join(f"#{name}" for name in sorted(removes))
+        names = {f"#{name}": name for name in {*sets, *removes, "version", "state"}}
+        values: Mapping[str, Any] = {f":{name}": value for name, value in sets.items()}
+        try:
+            self._table.update_item(
+                Key=dynamodb.key(f"job#{before.id}"),
+                UpdateExpression=update,
+                ConditionExpression="#version = :before AND #state = :stood",
+                ExpressionAttributeNames=names,
+                ExpressionAttributeValues={
+                    **values,
+                    ":before": before.version,
+                    ":stood": before.state,
+                },
+            )
+        except ClientError as error:
+            dynamodb.raise_unless_lost_race(error)
+            # The write may have succeeded, its response been lost, and the retry been refused.
+            now = self.get(before.id)
+            return now if now and now.write_id == after.write_id else None
+        return after
+
+    def _due_in(self, seconds: float) -> FollowUp:
+        return FollowUp(FollowUpQueue.DUE, int(self._clock() + seconds))
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock(), UTC)
+
+
+def job_from_item(item: Item) -> Job:
+    """Read a job from an item of a query or scan."""
+    return dynamodb.from_item(Job, item)

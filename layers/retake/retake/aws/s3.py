@@ -1,0 +1,361 @@
+"""S3: the input bucket, the output bucket, and signed URLs for Segmind."""
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from typing import Any, Protocol
+from urllib.parse import unquote_plus
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from ..domain.input_files import FileKind, InputFile, beside, kind_of, needs_copy, staging_key, stem
+from ..domain.limits import MAX_KEY_BYTES, SIGNED_URL_SECONDS
+from ..domain.status_file import printable
+from .dynamodb import error_code
+
+_BLOCK_BYTES = 65536
+_BLOCKS_KEPT = 4
+_PART_BYTES = 8 * 1024 * 1024  # of a multipart upload; 10,000 parts are more than any result
+_NOT_FOUND = frozenset({"404", "NoSuchKey", "NotFound"})
+_CONTENT_TYPES = {
+    ".mp4": "video/mp4",
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".webp": "image/webp",
+}
+
+
+class Body(Protocol):
+    """Something that reads like a file, from start to end."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+class InputBucket:
+    """The bucket that clips and sidecars are dropped in.
+
+    Parameters:
+        s3: an S3 client.
+        name: the bucket's name.
+    """
+
+    def __init__(self, *, s3: Any, name: str) -> None:
+        self._s3 = s3
+        self.name = name
+
+    def head(self, key: str) -> InputFile | None:
+        """Look up the newest version of an object; `None` when there is none."""
+        try:
+            found = self._s3.head_object(Bucket=self.name, Key=key)
+        except ClientError as error:
+            if error_code(error) in _NOT_FOUND:
+                return None
+            raise
+        return _input_file(key, found)
+
+    def find(self, key: str) -> InputFile | None:
+        """Look up the object that an event names, as it is and then URL-decoded."""
+        decoded = unquote_plus(key)
+        return self.head(key) or (self.head(decoded) if decoded != key else None)
+
+    def open(self, key: str, max_bytes: int) -> tuple[InputFile, bytes] | None:
+        """Read the first `max_bytes` bytes of the newest version of an object.
+
+        Returns:
+            The version and its bytes; `None` when there is none, or the key is impossible.
+        """
+        if len(key.encode()) > MAX_KEY_BYTES:
+            return None
+        try:
+            found = self._s3.get_object(Bucket=self.name, Key=key)
+        except ClientError as error:
+            if error_code(error) == "NoSuchKey":
+                return None
+            raise
+        with closing(found["Body"]) as body:
+            # A small object is read to its end: only then a broken connection is noticed.
+            content = body.read() if found["ContentLength"] <= max_bytes else body.read(max_bytes)
+            return _input_file(key, found), content
+
+    def siblings(self, key: str) -> list[str]:
+        """List the keys with the same stem: clips, sidecars, and their other spellings."""
+        pages = self._s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self.name, Prefix=stem(key) + "."
+        )
+        found = (item["Key"] for page in pages for item in page.get("Contents", ()))
+        wanted = (FileKind.CLIP, FileKind.SIDECAR)
+        return [other for other in found if stem(other) == stem(key) and kind_of(other) in wanted]
+
+    def clips_beside(self, key: str, page: str | None, limit: int) -> tuple[list[str], str | None]:
+        """List the clips in the folder of `key`, looking at `limit` objects from a page on.
+
+        Returns:
+            The clips' keys, and the next page if there is one.
+        """
+        query = {
+            "Bucket": self.name,
+            "Prefix": beside(key, ""),
+            "Delimiter": "/",
+            "MaxKeys": limit,
+        }
+        if page:
+            query["ContinuationToken"] = page
+        found = self._s3.list_objects_v2(**query)
+        keys = (item["Key"] for item in found.get("Contents", ()))
+        clips = [other for other in keys if kind_of(other) is FileKind.CLIP]
+        return clips, found.get("NextContinuationToken")
+
+    def read(self, file: InputFile, offset: int, length: int) -> bytes:
+        """Read up to `length` bytes of this very content; raise if it was overwritten."""
+        if offset >= file.size or length <= 0:
+            return b""
+        found = self._s3.get_object(
+            Bucket=self.name,
+            Key=file.key,
+            Range=f"bytes={offset}-{offset + length - 1}",
+            IfMatch=f'"{file.etag}"',
+        )
+        content: bytes = found["Body"].read()
+        return content
+
+    def random_access(self, file: InputFile) -> Callable[[int, int], bytes]:
+        """Return a `read_at(offset, length)` for this very content."""
+        return _BlockReader(self, file).read_at
+
+    def stage(self, file: InputFile, job_id: str) -> str | None:
+        """Return the key under which Segmind can fetch this very content.
+
+        It is the file's own key while that has this content and a suffix that Segmind accepts.
+        Otherwise a copy is made: the clip is named `.MP4`, or was overwritten or deleted while
+        its job was held.
+
+        Returns:
+            The key; `None` when this version does not exist any more.
+        """
+        now = self.head(file.key)
+        if now and now.etag == file.etag and not needs_copy(file.key):
+            return file.key
+        source = {"Bucket": self.name, "Key": file.key}
+        if file.version:
+            source["VersionId"] = file.version
+        copy = staging_key(file.key, job_id)
+        try:
+            self._s3.copy_object(
+                Bucket=self.name,
+                Key=copy,
+                CopySource=source,
+                CopySourceIfMatch=f'"{file.etag}"',
+                TaggingDirective="REPLACE",  # copying tags would need another permission
+            )
+        except ClientError as error:
+            if error_code(error) in _NOT_FOUND | {"NoSuchVersion", "PreconditionFailed"}:
+                return None
+            raise
+        return copy
+
+
+class _BlockReader:
+    """Random access to an object by ranged reads of blocks, the last few of which are kept."""
+
+    def __init__(self, bucket: InputBucket, file: InputFile) -> None:
+        self._bucket, self._file = bucket, file
+        self._blocks: dict[int, bytes] = {}
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Return `length` bytes from `offset`, fewer at the end of the object."""
+        first, last = offset // _BLOCK_BYTES, (offset + length - 1) // _BLOCK_BYTES
+        joined = b"".join(self._block(number) for number in range(first, last + 1))
+        return joined[offset - first * _BLOCK_BYTES :][:length]
+
+    def _block(self, number: int) -> bytes:
+        if number not in self._blocks:
+            if len(self._blocks) >= _BLOCKS_KEPT:
+                self._blocks.pop(next(iter(self._blocks)))
+            offset = number * _BLOCK_BYTES
+            self._blocks[number] = self._bucket.read(self._file, offset, _BLOCK_BYTES)
+        return self._blocks[number]
+
+
+class UrlSigner:
+    """Signs URLs under which Segmind can fetch inputs, by a role that can do nothing else.
+
+    Parameters:
+        sts: an STS client.
+        role_arn: the signing role.
+        new_s3: creates an S3 client from credentials, see `signing_client`.
+    """
+
+    def __init__(
+        self, *, sts: Any, role_arn: str, new_s3: Callable[[Mapping[str, str]], Any]
+    ) -> None:
+        self._sts, self._role_arn, self._new_s3 = sts, role_arn, new_s3
+
+    def session(self, job_id: str) -> "SigningSession":
+        """Begin a session of known length: a function's own credentials may end at any time."""
+        granted = self._sts.assume_role(
+            RoleArn=self._role_arn,
+            RoleSessionName=f"retake-{job_id}",
+            DurationSeconds=SIGNED_URL_SECONDS,
+        )
+        return SigningSession(self._new_s3(granted["Credentials"]))
+
+
+def signing_client(credentials: Mapping[str, str]) -> Any:
+    """Create an S3 client that signs with the credentials of one session."""
+    return boto3.client(
+        "s3",
+        aws_access_key_id=credentials["AccessKeyId"],
+        aws_secret_access_key=credentials["SecretAccessKey"],
+        aws_session_token=credentials["SessionToken"],
+        config=Config(signature_version="s3v4"),
+    )
+
+
+class SigningSession:
+    """One session of the signing role."""
+
+    def __init__(self, s3: Any) -> None:
+        self._s3 = s3
+
+    def url(self, bucket: str, key: str, correlation_id: str) -> str:
+        """Sign an object's URL, valid for an hour.
+
+        Parameters:
+            bucket: the bucket.
+            key: the object, whose suffix decides about the content type of the response.
+            correlation_id: names the submit in the URL.
+        """
+        suffix = key[len(stem(key)) :]
+        signed: str = self._s3.generate_presigned_url(
+            "get_object",
+            Params={
+                "Bucket": bucket,
+                "Key": key,
+                "ResponseContentType": _CONTENT_TYPES[suffix],
+                "ResponseContentDisposition": f'inline; filename="{correlation_id}"',
+            },
+            ExpiresIn=SIGNED_URL_SECONDS,
+        )
+        return signed
+
+
+class OutputBucket:
+    """The bucket that results and status files are written to.
+
+    Parameters:
+        s3: an S3 client.
+        name: the bucket's name.
+    """
+
+    def __init__(self, *, s3: Any, name: str) -> None:
+        self._s3 = s3
+        self.name = name
+
+    def etag(self, key: str) -> str | None:
+        """Return the ETag of an object, `None` when there is none."""
+        try:
+            return str(self._s3.head_object(Bucket=self.name, Key=key)["ETag"])
+        except ClientError as error:
+            if error_code(error) in _NOT_FOUND:
+                return None
+            raise
+
+    def put_video(
+        self,
+        key: str,
+        body: Body,
+        *,
+        length: int | None,
+        metadata: Mapping[str, str],
+        replaces: str | None,
+    ) -> str | None:
+        """Stream a video into the bucket in bounded memory.
+
+        Parameters:
+            key: the object's key.
+            body: read once, from start to end.
+            length: bytes; `None` when unknown.
+            metadata: the object's user metadata.
+            replaces: the ETag that the key must still have; `None` when there must be nothing.
+
+        Returns:
+            The new ETag; `None` when another function has written the key meanwhile.
+        """
+        guard = {"IfMatch": replaces} if replaces else {"IfNoneMatch": "*"}
+        target = {
+            "Bucket": self.name,
+            "Key": key,
+            "ContentType": "video/mp4",
+            "Metadata": dict(metadata),
+        }
+        try:
+            if length is None:
+                return self._put_parts(target, body, guard)
+            done = self._s3.put_object(Body=body, ContentLength=length, **target, **guard)
+            return str(done["ETag"])
+        except ClientError as error:
+            if error_code(error) in ("PreconditionFailed", "ConditionalRequestConflict"):
+                return None
+            raise
+
+    def _put_parts(self, target: dict[str, Any], body: Body, guard: dict[str, str]) -> str:
+        upload = {"Bucket": self.name, "Key": target["Key"]}
+        upload["UploadId"] = self._s3.create_multipart_upload(**target)["UploadId"]
+        parts: list[dict[str, Any]] = []
+        # One block for all parts: otherwise two parts and their copies would be in memory.
+        block = bytearray(_PART_BYTES)
+        try:
+            while _fill(block, body):
+                number = len(parts) + 1
+                done = self._s3.upload_part(Body=block, PartNumber=number, **upload)
+                parts.append({"PartNumber": number, "ETag": done["ETag"]})
+            done = self._s3.complete_multipart_upload(
+                MultipartUpload={"Parts": parts}, **upload, **guard
+            )
+            return str(done["ETag"])
+        except BaseException:
+            self._s3.abort_multipart_upload(**upload)
+            raise
+
+    def put_status(self, key: str, status: Mapping[str, Any]) -> None:
+        """Write a status file; what could control a terminal is escaped."""
+        text = json.dumps(status, ensure_ascii=False, indent=2)
+        self._s3.put_object(
+            Bucket=self.name,
+            Key=key,
+            Body=printable(text, keep="\n").encode(),
+            ContentType="application/json",
+            CacheControl="no-store",
+        )
+
+    def remove(self, key: str) -> None:
+        """Remove an object if it exists; otherwise delete markers would pile up."""
+        if self.etag(key):
+            self._s3.delete_object(Bucket=self.name, Key=key)
+
+
+def _input_file(key: str, found: Mapping[str, Any]) -> InputFile:
+    version = found.get("VersionId")
+    return InputFile(
+        key=key,
+        etag=found["ETag"].strip('"'),
+        size=found["ContentLength"],
+        modified=found["LastModified"],
+        version=None if version == "null" else version,
+    )
+
+
+def _fill(block: bytearray, body: Body) -> int:
+    """Fill a block from a body, and cut it where the body ends; return its length in bytes."""
+    filled = 0
+    while filled < len(block):
+        chunk = body.read(len(block) - filled)
+        if not chunk:
+            break
+        block[filled : filled + len(chunk)] = chunk
+        filled += len(chunk)
+    del block[filled:]
+    return filled

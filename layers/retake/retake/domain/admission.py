@@ -1,0 +1,377 @@
+"""Admission control: may a job be submitted, may a request be made, now?
+
+One small state decides for all jobs. *Leases* bound what is in flight at Segmind, so that nothing
+queues there longer than its record lives. The *request rate* bounds how often Segmind is asked.
+The *budget* parks what the day does not cover. The *circuit* opens while the account is in
+trouble. Nothing leaks when a function dies: a lease that is not released expires, the rate
+forgets, and the budget changes only together with a lease.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cache
+from math import ceil, inf
+from statistics import fmean
+
+from .job import HoldReason
+from .limits import RECORD_LIFETIME_SECONDS
+from .poll_schedule import PRIOR, PollSchedule
+
+RATE_WINDOW_SECONDS = 64  # a minute, and what a request may be late on its way
+LEASE_SECONDS = RECORD_LIFETIME_SECONDS
+PRICE_USD = 0.60  # Segmind's published mean, booked until the real cost is known
+FIRST_PROBE_SECONDS, MAX_PROBE_SECONDS = 60, 900  # between two probes of an open circuit
+MAX_LOST_RESPONSES = 10  # in a row: an outage must not use up the second attempt of every job
+SCARCE_FROM = 0.8  # of the requests a minute; from there on, polls come less often
+PAUSE_MESSAGE = "Segmind asked for a pause"
+
+
+@dataclass(frozen=True)
+class Quotas:
+    """What the account allows.
+
+    Attributes:
+        requests_per_minute: submits and polls together.
+        daily_budget_usd: what may be spent in a day (UTC).
+    """
+
+    requests_per_minute: int
+    daily_budget_usd: float = inf
+
+    @property
+    def max_in_flight(self) -> int:
+        """Return how many jobs may be in flight: what the request rate can follow to the end.
+
+        A job costs one submit, its polls and one request for the result, until its end is seen.
+        This uses the usual render, not the recent ones: the more jobs wait in Segmind's own
+        queue, the longer they take, and the more would be admitted.
+        """
+        polls, seconds = _usual_render()
+        return max(1, ceil(self.requests_per_minute / (2 + polls) * seconds / 60))
+
+
+@dataclass(frozen=True)
+class Denial:
+    """Why something is not admitted.
+
+    Attributes:
+        reason: the hold reason of a job that is denied.
+        message: the same in plain words.
+        retry_seconds: after how many seconds asking again makes sense.
+    """
+
+    reason: HoldReason
+    message: str
+    retry_seconds: int = 60
+
+
+@dataclass(frozen=True)
+class AccountEvent:
+    """Something that happened to all jobs and is not published yet.
+
+    Attributes:
+        name: `Held` or `Resumed`.
+        hold_reason: why.
+        message: the same in plain words.
+    """
+
+    name: str
+    hold_reason: HoldReason
+    message: str
+
+
+@dataclass(frozen=True)
+class Leases:
+    """The jobs in flight.
+
+    Attributes:
+        expire_at: for each job, the second at which its lease expires.
+    """
+
+    expire_at: Mapping[str, int] = field(default_factory=dict)
+
+    def active(self, now: float) -> dict[str, int]:
+        """Return the leases that have not expired."""
+        return {job: end for job, end in self.expire_at.items() if end > now}
+
+    def acquire(self, job_id: str, now: float) -> "Leases":
+        """Acquire a lease, or renew it."""
+        return Leases(self.active(now) | {job_id: int(now) + LEASE_SECONDS})
+
+    def release(self, job_id: str, now: float) -> "Leases":
+        """Release a lease; releasing what is gone changes nothing."""
+        return Leases({job: end for job, end in self.active(now).items() if job != job_id})
+
+
+@dataclass(frozen=True)
+class RequestRate:
+    """The requests of the last minute.
+
+    Attributes:
+        counts: requests made in each second.
+        paused_until: nothing is requested before this second.
+    """
+
+    counts: Mapping[int, int] = field(default_factory=dict)
+    paused_until: int = 0
+
+    def acquire(self, limit: int, now: float) -> "RequestRate | Denial":
+        """Count one request, or say how long to wait."""
+        if now < self.paused_until:
+            return Denial(HoldReason.RATE, PAUSE_MESSAGE, ceil(self.paused_until - now))
+        recent = self._recent(now)
+        if sum(recent.values()) >= limit:
+            wait = ceil(min(recent) + RATE_WINDOW_SECONDS - now)
+            message = f"{limit} requests a minute are used up"
+            return Denial(HoldReason.RATE, message, max(1, wait))
+        second = int(now)
+        return replace(self, counts=recent | {second: recent.get(second, 0) + 1})
+
+    def pause(self, seconds: int, now: float) -> "RequestRate":
+        """Request nothing for some seconds: Segmind's rate limit was exceeded."""
+        return replace(self, paused_until=max(self.paused_until, ceil(now) + seconds))
+
+    def stretch(self, limit: int, now: float) -> float:
+        """Return how much longer gaps between polls should be, from 1 to 2 when none is left."""
+        used = sum(self._recent(now).values()) / limit
+        return 1 + max(0.0, min(1.0, (used - SCARCE_FROM) / (1 - SCARCE_FROM)))
+
+    def _recent(self, now: float) -> dict[int, int]:
+        since = now - RATE_WINDOW_SECONDS
+        return {second: count for second, count in self.counts.items() if second > since}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The money of one day.
+
+    Attributes:
+        day: the day (UTC, ISO 8601) that `booked_usd` is about.
+        booked_usd: what was booked on that day.
+        exhausted_on: the last day on which the budget was exhausted.
+    """
+
+    day: str = ""
+    booked_usd: float = 0.0
+    exhausted_on: str = ""
+
+    def today(self, now: float) -> str:
+        """Return the day; it never goes back, whatever a function's clock says."""
+        return max(self.day, day_of(now))
+
+    def booked(self, now: float) -> float:
+        """Return what is booked today, in USD."""
+        return self.booked_usd if self.day == self.today(now) else 0.0
+
+    def book(self, usd: float, now: float) -> "Budget":
+        """Book an amount; a negative one corrects an earlier booking."""
+        booked = round(max(0.0, self.booked(now) + usd), 6)
+        return replace(self, day=self.today(now), booked_usd=booked)
+
+
+@dataclass(frozen=True)
+class OpenCircuit:
+    """All submits are held, except one probe at a time.
+
+    Attributes:
+        reason: the hold reason of all jobs.
+        message: the same in plain words.
+        probe_at: the second at which one job may try whether the trouble is over.
+        probe_seconds: how long after that the next one may.
+    """
+
+    reason: HoldReason
+    message: str
+    probe_at: int
+    probe_seconds: int = FIRST_PROBE_SECONDS
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """The circuit breaker between the jobs and Segmind's account.
+
+    Attributes:
+        opened: why it is open; `None` while it is closed.
+        closed_at: the second at which it was closed last.
+        lost_responses: responses lost in a row.
+    """
+
+    opened: OpenCircuit | None = None
+    closed_at: int = 0
+    lost_responses: int = 0
+
+    def open(self, reason: HoldReason, message: str, now: float) -> "Circuit":
+        """Open the circuit; an outage says nothing new about an account in trouble."""
+        if self.opened and (self.opened.reason is reason or reason is HoldReason.RATE):
+            return self
+        return replace(self, opened=OpenCircuit(reason, message, ceil(now) + FIRST_PROBE_SECONDS))
+
+    def lose_response(self, message: str, now: float) -> "Circuit":
+        """Count a lost response; too many in a row open the circuit."""
+        lost = replace(self, lost_responses=min(MAX_LOST_RESPONSES, self.lost_responses + 1))
+        if lost.lost_responses < MAX_LOST_RESPONSES:
+            return lost
+        return lost.open(HoldReason.RATE, f"Segmind's responses get lost: {message}", now)
+
+    def close(self, now: float) -> "Circuit":
+        """Close the circuit: a submit was accepted."""
+        return Circuit(closed_at=int(now)) if self.opened else replace(self, lost_responses=0)
+
+    def probe(self, now: float) -> "Circuit":
+        """Use up the probe that is due, and schedule the next one."""
+        if not self.opened:
+            return self
+        opened = replace(
+            self.opened,
+            probe_at=ceil(now) + self.opened.probe_seconds,
+            probe_seconds=min(MAX_PROBE_SECONDS, 2 * self.opened.probe_seconds),
+        )
+        return replace(self, opened=opened)
+
+
+@dataclass(frozen=True)
+class Admission:
+    """The state that decides for all jobs; stored as one item.
+
+    Attributes:
+        leases: the jobs in flight.
+        rate: the requests of the last minute.
+        budget: the money of the day.
+        circuit: the circuit breaker.
+        outbox: events about the account that are still to be published.
+    """
+
+    leases: Leases = field(default_factory=Leases)
+    rate: RequestRate = field(default_factory=RequestRate)
+    budget: Budget = field(default_factory=Budget)
+    circuit: Circuit = field(default_factory=Circuit)
+    outbox: tuple[AccountEvent, ...] = ()
+
+    def admit(self, job_id: str, quotas: Quotas, now: float) -> "Admission | Denial":
+        """Admit one job to Segmind: acquire its lease, book its price, count one request."""
+        opened = self.circuit.opened
+        if opened and now < opened.probe_at:
+            return Denial(opened.reason, opened.message)
+        active = self.leases.active(now)
+        if job_id not in active and len(active) >= quotas.max_in_flight:
+            message = "as many clips are rendering as the request rate can follow"
+            return Denial(HoldReason.CAPACITY, message)
+        booked = self._is_booked_today(job_id, now)
+        budget = self.budget if booked else self.budget.book(PRICE_USD, now)
+        if not booked and budget.booked_usd > quotas.daily_budget_usd:
+            exhausted = f"the daily budget of {quotas.daily_budget_usd:g} USD is used up"
+            message = f"{exhausted}; jobs continue at midnight UTC, or when it is raised"
+            return Denial(HoldReason.BUDGET, message)
+        rate = self.rate.acquire(quotas.requests_per_minute, now)
+        if isinstance(rate, Denial):
+            return rate
+        return replace(
+            self,
+            leases=self.leases.acquire(job_id, now),
+            rate=rate,
+            budget=budget,
+            circuit=self.circuit.probe(now),
+        )
+
+    def request(self, quotas: Quotas, now: float) -> "Admission | Denial":
+        """Admit one request, or say how long to wait."""
+        rate = self.rate.acquire(quotas.requests_per_minute, now)
+        return rate if isinstance(rate, Denial) else replace(self, rate=rate)
+
+    def release(self, job_id: str, now: float, cost_usd: float | None = None) -> "Admission":
+        """Release a job's lease and correct the budget; releasing what is gone changes nothing.
+
+        Parameters:
+            cost_usd: the real cost; `None` while it is unknown.
+        """
+        budget = self.budget.book(0, now)
+        if cost_usd is not None and self._was_booked_today(job_id, now):
+            budget = self.budget.book(cost_usd - PRICE_USD, now)
+        return replace(self, leases=self.leases.release(job_id, now), budget=budget)
+
+    def open_circuit(self, reason: HoldReason, message: str, now: float) -> "Admission":
+        """Open the circuit, and announce it."""
+        return self._with_circuit(self.circuit.open(reason, message, now))
+
+    def lose_response(self, message: str, now: float) -> "Admission":
+        """Count a response that was lost; too many in a row open the circuit."""
+        return self._with_circuit(self.circuit.lose_response(message, now))
+
+    def close_circuit(self, now: float) -> "Admission":
+        """Close the circuit: a submit was accepted. Announce it, if it was open."""
+        closed = replace(self, circuit=self.circuit.close(now))
+        if not self.circuit.opened:
+            return closed
+        message = "Segmind accepts requests again; held jobs continue"
+        return closed._announce("Resumed", self.circuit.opened.reason, message)
+
+    def pause(self, seconds: int, now: float) -> "Admission":
+        """Request nothing for some seconds."""
+        return replace(self, rate=self.rate.pause(seconds, now))
+
+    def exhaust_budget(self, message: str, now: float) -> "Admission":
+        """Announce that the daily budget is exhausted, once a day."""
+        today = self.budget.today(now)
+        if self.budget.exhausted_on == today:
+            return self
+        exhausted = replace(self, budget=replace(self.budget, exhausted_on=today))
+        return exhausted._announce("Held", HoldReason.BUDGET, message)
+
+    def published(self, event: AccountEvent) -> "Admission":
+        """Remove an event that was published from the outbox."""
+        return replace(self, outbox=tuple(other for other in self.outbox if other != event))
+
+    def stretch(self, quotas: Quotas, now: float) -> float:
+        """Return how much longer gaps between polls should be while requests are scarce."""
+        return self.rate.stretch(quotas.requests_per_minute, now)
+
+    def free_slots(self, quotas: Quotas, now: float) -> int:
+        """Return how many jobs could be admitted now."""
+        if now < self.rate.paused_until:
+            return 0
+        if self.circuit.opened:
+            return int(now >= self.circuit.opened.probe_at)
+        left = quotas.daily_budget_usd - self.budget.booked(now)
+        covered = int(min(1e6, left / PRICE_USD + 1e-6))
+        return max(0, min(quotas.max_in_flight - len(self.leases.active(now)), covered))
+
+    def metrics(self, quotas: Quotas, now: float) -> dict[str, float]:
+        """Return the figures for CloudWatch."""
+        booked = self.budget.booked(now)
+        return {
+            "JobsInFlight": len(self.leases.active(now)),
+            "CircuitOpen": int(self.circuit.opened is not None),
+            "SpentTodayUsd": booked,
+            "BudgetExhausted": int(booked + PRICE_USD > quotas.daily_budget_usd),
+        }
+
+    def _is_booked_today(self, job_id: str, now: float) -> bool:
+        return job_id in self.leases.active(now) and self._was_booked_today(job_id, now)
+
+    def _was_booked_today(self, job_id: str, now: float) -> bool:
+        end = self.leases.expire_at.get(job_id)
+        return end is not None and day_of(end - LEASE_SECONDS) == self.budget.today(now)
+
+    def _with_circuit(self, circuit: Circuit) -> "Admission":
+        changed = replace(self, circuit=circuit)
+        opened = circuit.opened
+        if opened is None or opened == self.circuit.opened:
+            return changed
+        return changed._announce("Held", opened.reason, opened.message)
+
+    def _announce(self, name: str, reason: HoldReason, message: str) -> "Admission":
+        return replace(self, outbox=(*self.outbox, AccountEvent(name, reason, message)))
+
+
+@cache
+def _usual_render() -> tuple[float, float]:
+    """Return a job's mean polls, and the mean age at which its end is seen, before learning."""
+    schedule = PollSchedule.learn()
+    polls, seconds = zip(*map(schedule.end_seen, PRIOR), strict=True)
+    return fmean(polls), fmean(seconds)
+
+
+def day_of(now: float) -> str:
+    """Return the day (UTC, ISO 8601) of a second since the epoch."""
+    return datetime.fromtimestamp(now, UTC).date().isoformat()

@@ -1,0 +1,1 @@
+"""The use cases, one per module: they read, let the domain decide, and write."""

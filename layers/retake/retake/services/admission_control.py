@@ -1,0 +1,130 @@
+"""Admission control as the functions use it, and what follows from it: events and wake-ups."""
+
+from collections.abc import Callable
+
+from ..aws.admission_store import AdmissionStore
+from ..aws.follow_ups import FollowUps
+from ..aws.messaging import DropQueue, EventBus
+from ..domain.admission import AccountEvent, Admission, Denial, Quotas
+from ..domain.job import HoldReason
+
+MAX_AT_ONCE = 10  # held jobs that one free slot may wake
+
+
+class AdmissionControl:
+    """Admits jobs and requests, or says why not."""
+
+    def __init__(
+        self, *, store: AdmissionStore, quotas: Quotas, clock: Callable[[], float]
+    ) -> None:
+        self._store, self._quotas, self._clock = store, quotas, clock
+
+    def admit(self, job_id: str) -> Denial | None:
+        """Admit one job to Segmind; return why not, else `None`."""
+        return self._store.change(
+            lambda admission: admission.admit(job_id, self._quotas, self._clock())
+        )
+
+    def check(self, job_id: str) -> Denial | None:
+        """Return why a job would not be admitted, without changing anything."""
+        outcome = self._read().admit(job_id, self._quotas, self._clock())
+        return outcome if isinstance(outcome, Denial) else None
+
+    def request(self) -> Denial | None:
+        """Admit one request; return why not, else `None`."""
+        return self._store.change(lambda admission: admission.request(self._quotas, self._clock()))
+
+    def release(self, job_id: str, cost_usd: float | None = None) -> bool:
+        """Release a job's lease at its real cost.
+
+        Returns:
+            False when too many functions changed the state at once.
+        """
+        return not self._store.change(
+            lambda admission: admission.release(job_id, self._clock(), cost_usd)
+        )
+
+    def pause(self, seconds: int) -> None:
+        """Request nothing for some seconds."""
+        self._store.change(lambda admission: admission.pause(seconds, self._clock()))
+
+    def open_circuit(self, reason: HoldReason, message: str) -> None:
+        """Open the circuit: the account is in trouble."""
+        self._store.change(lambda admission: admission.open_circuit(reason, message, self._clock()))
+
+    def close_circuit(self) -> None:
+        """Close the circuit: a submit was accepted."""
+        self._store.change(lambda admission: admission.close_circuit(self._clock()))
+
+    def lose_response(self, message: str) -> None:
+        """Count a lost response."""
+        self._store.change(lambda admission: admission.lose_response(message, self._clock()))
+
+    def exhaust_budget(self, message: str) -> None:
+        """Announce that the daily budget is exhausted."""
+        self._store.change(lambda admission: admission.exhaust_budget(message, self._clock()))
+
+    def published(self, event: AccountEvent) -> None:
+        """Remove an event that was published from the outbox."""
+        self._store.change(lambda admission: admission.published(event))
+
+    def outbox(self) -> tuple[AccountEvent, ...]:
+        """Return the events that are still to be published."""
+        return self._read().outbox
+
+    def closed_since(self, second: float) -> bool:
+        """Tell whether the circuit was closed at or after a second."""
+        return self._read().circuit.closed_at >= second
+
+    def stretch(self) -> float:
+        """Return how much longer gaps between polls should be while requests are scarce."""
+        return self._read().stretch(self._quotas, self._clock())
+
+    def free_slots(self) -> int:
+        """Return how many jobs could be admitted now."""
+        return self._read().free_slots(self._quotas, self._clock())
+
+    def metrics(self) -> dict[str, float]:
+        """Return the figures for CloudWatch."""
+        return self._read().metrics(self._quotas, self._clock())
+
+    def _read(self) -> Admission:
+        return self._store.read()
+
+
+class Outbox:
+    """Publishes the events of admission control at least once."""
+
+    def __init__(self, *, admission: AdmissionControl, events: EventBus) -> None:
+        self._admission, self._events = admission, events
+
+    def publish(self) -> None:
+        """Publish what is pending; what fails now is published by the next sweep."""
+        for event in self._admission.outbox():
+            detail = {"held": event.hold_reason, "message": event.message}
+            self._events.put(event.name, detail)
+            self._admission.published(event)
+
+
+class Waker:
+    """Wakes jobs, oldest first."""
+
+    def __init__(
+        self, *, follow_ups: FollowUps, admission: AdmissionControl, queue: DropQueue
+    ) -> None:
+        self._follow_ups, self._admission, self._queue = follow_ups, admission, queue
+
+    def wake(self, job_id: str) -> None:
+        """Wake one job."""
+        self._queue.send_job(job_id)
+
+    def wake_next(self) -> None:
+        """Wake as many held jobs as could be admitted now."""
+        free = min(self._admission.free_slots(), MAX_AT_ONCE)
+        if free:
+            for job in self._follow_ups.held(free):
+                self.wake(job.id)
+
+    def any_held(self) -> bool:
+        """Tell whether other jobs are in line."""
+        return bool(self._follow_ups.held(1))

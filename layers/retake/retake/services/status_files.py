@@ -1,0 +1,64 @@
+"""Keeps the status files true: `<key>.job.json` or `<key>.error.json`, never both."""
+
+from typing import Any
+
+from ..aws.input_store import InputStore
+from ..aws.job_store import JobStore
+from ..aws.s3 import OutputBucket
+from ..domain import status_file
+from ..domain.input_files import overtaken_key, status_key
+from ..domain.intake import InputRecord
+
+
+class StatusFiles:
+    """Writes what the table says, and checks afterwards: the last writer saw the newest state."""
+
+    def __init__(self, *, jobs: JobStore, records: InputStore, output: OutputBucket) -> None:
+        self._jobs, self._records, self._output = jobs, records, output
+
+    def publish(self, job_id: str) -> None:
+        """Write a job's status file under the name of its result.
+
+        That is the clip's key, or the overtaken key when a newer job owns the clip's key.
+        """
+        pending: str | None = job_id
+        while pending:
+            pending = self._publish_until_current(pending)
+
+    def publish_waiting(self, record: InputRecord) -> None:
+        """Write what a file waits for, unless it has become part of a job meanwhile."""
+        self._write(record.key, status_file.JOB_SUFFIX, status_file.of_waiting(record))
+        now = self._records.get(record.key)
+        if not now.exists:
+            self.remove(record.key)
+        elif not now.waiting and now.newest_job:
+            self.publish(now.newest_job)
+
+    def remove(self, key: str) -> None:
+        """Remove the status files of a name."""
+        for suffix in status_file.SUFFIXES:
+            self._output.remove(status_key(key, suffix))
+
+    def _publish_until_current(self, job_id: str) -> str | None:
+        """Write until nothing changes; return the job that took over the name meanwhile."""
+        written: tuple[int, str] | None = None
+        overtaker: str | None = None
+        while job := self._jobs.get(job_id):
+            record = self._records.get(job.key)
+            if not record.exists:  # a sidecar that was refused, and has been corrected since
+                self.remove(job.key)
+                return None
+            newest = record.newest_job or job_id
+            if written == (job.version, newest):
+                break
+            if written and written[1] == job_id != newest:
+                overtaker = newest
+            written = (job.version, newest)
+            name = job.key if newest == job_id else overtaken_key(job.key, job_id)
+            self._write(name, status_file.suffix(job.state), status_file.of_job(job))
+        return overtaker
+
+    def _write(self, name: str, suffix: str, status: dict[str, Any]) -> None:
+        (other,) = (each for each in status_file.SUFFIXES if each != suffix)
+        self._output.remove(status_key(name, other))
+        self._output.put_status(status_key(name, suffix), status)

@@ -1,0 +1,37 @@
+"""The functions' environment, read once into a typed object."""
+
+import os
+from dataclasses import dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The variables that the template sets; one that a function does not get stays empty."""
+
+    jobs_table: str = ""
+    input_bucket: str = ""
+    output_bucket: str = ""
+    drop_queue_url: str = ""
+    notification_queue_url: str = ""
+    notification_topic_arn: str = ""
+    state_machine_arn: str = ""
+    signer_role_arn: str = ""
+    segmind_secret_arn: str = ""
+    segmind_base_url: str = ""
+    segmind_history_url: str = ""
+    requests_per_minute: int = 50
+    daily_budget_usd: float = 25.0
+    max_clip_seconds: float = 30.0
+    digest_minutes: int = 5
+
+    @classmethod
+    def from_environment(cls) -> "Settings":
+        """Read the variables, which are named like the fields in upper case."""
+        given: dict[str, Any] = {}
+        for setting in fields(cls):
+            text = os.environ.get(setting.name.upper())
+            if text is not None:
+                number_or_text: Any = type(setting.default)
+                given[setting.name] = number_or_text(text)
+        return cls(**given)

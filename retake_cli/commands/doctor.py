@@ -1,0 +1,275 @@
+"""`retake doctor` checks the stack and explains how to fix what is blocking clips."""
+
+import http.client
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import typer
+from botocore.exceptions import ClientError
+from rich.table import Table
+from rich.text import Text
+
+from retake.aws.secrets import ApiKey
+from retake.domain.admission import PRICE_USD
+from retake.domain.job import FollowUpQueue, HoldReason, State
+from retake.domain.limits import OVERDUE_SECONDS
+from retake.domain.status_file import printable
+
+from .. import jobs
+from ..console import count, usd
+from ..costs import todays_budget
+from ..jobs import Entry
+from ..session import Session
+from ..stack import Stack
+
+RESPONSE_SECONDS = 15
+MAX_RESPONSE_BYTES = 10_000
+FEW_CLIPS = 10  # that the credits cover, before a warning
+NAMED_CLIPS = 3  # in one finding
+FINE, WARNING, PROBLEM = "fine", "warning", "problem"
+_MARKS = {FINE: ("ok", "green"), WARNING: ("!", "yellow"), PROBLEM: ("✗", "bold red")}
+_CIRCUIT_CURES = {
+    HoldReason.KEY: "put a valid API key into the secret",
+    HoldReason.CREDITS: "add credits at Segmind",
+}
+# The stack's outputs, what is in the queues, and what to do when something is.
+_DEAD_LETTER_QUEUES = (
+    (
+        "DropDeadLetterQueueUrl",
+        "drop",
+        "read the log of submit, fix the cause, and run `retake redrive`",
+    ),
+    (
+        "EventDeadLetterQueueUrl",
+        "event",
+        "no job depends on them; read the logs of settle and sweep, then run `retake redrive`",
+    ),
+)
+_PUT_KEY = "aws secretsmanager put-secret-value --secret-id … --secret-string …"
+_DESCRIBE_EVENTS = "aws cloudformation describe-stack-events --stack-name …"
+
+
+def doctor(context: typer.Context) -> None:
+    """Check the stack and explain how to fix what is blocking clips."""
+    session: Session = context.obj
+    findings = examine(session.stack)
+    session.screen.show([asdict(finding) for finding in findings], draw(findings))
+    raise typer.Exit(int(any(finding.verdict == PROBLEM for finding in findings)))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The result of one check.
+
+    Attributes:
+        about: what was checked.
+        verdict: `fine`, `warning`, or `problem`.
+        what: what was found.
+        cure: what to do now; empty if nothing.
+    """
+
+    about: str
+    verdict: str
+    what: str
+    cure: str = ""
+
+
+@dataclass(frozen=True)
+class _Trouble:
+    """Something that jobs or waiting files can have in common.
+
+    Attributes:
+        is_shared_by: tells whether an entry has it.
+        verdict: how bad it is.
+        what: what it is; follows the number of clips.
+        cure: what to do now.
+    """
+
+    is_shared_by: Callable[[Entry], bool]
+    verdict: str
+    what: str
+    cure: str
+
+    def findings(self, entries: Sequence[Entry]) -> Iterator[Finding]:
+        """Yield one finding about all entries that have it."""
+        keys = [entry.key for entry in entries if self.is_shared_by(entry)]
+        if keys:
+            named = ", ".join(keys[:NAMED_CLIPS]) + (", …" if len(keys) > NAMED_CLIPS else "")
+            what = f"{count(len(keys), 'clip')} {self.what}: {named}"
+            yield Finding("jobs", self.verdict, what, self.cure)
+
+
+_TROUBLES = (
+    _Trouble(
+        jobs.needs_attention,
+        PROBLEM,
+        "on hold for a person",
+        "check Segmind's history; to send a clip again, run `retake drop … --rerun N`",
+    ),
+    _Trouble(
+        lambda entry: entry.state is State.LOST,
+        PROBLEM,
+        "paid for and lost",
+        "contact Segmind's support with the request IDs from `retake show KEY`",
+    ),
+    _Trouble(
+        lambda entry: entry.state is State.FAILED,
+        WARNING,
+        "failed, nothing was billed",
+        "run `retake show KEY` for the cause, or `retake retry --failed` to retry all",
+    ),
+    _Trouble(
+        lambda entry: entry.state is State.WAITING,
+        WARNING,
+        "waiting for another file",
+        "run `retake ls --state WAITING` to see which file",
+    ),
+)
+
+
+def examine(stack: Stack) -> list[Finding]:
+    """Run every check; one that this user is not permitted to run is a warning."""
+    checks: list[tuple[str, Callable[[Stack], Iterator[Finding]]]] = [
+        ("stack", check_stack),
+        ("key", check_key),
+        ("admission", check_admission),
+        ("queues", check_queues),
+        ("jobs", check_jobs),
+    ]
+    findings: list[Finding] = []
+    for about, check in checks:
+        try:
+            findings += check(stack)
+        except ClientError as error:
+            cure = "use a --profile with more permissions"
+            findings.append(Finding(about, WARNING, f"could not be checked: {error}", cure))
+    return findings
+
+
+def draw(findings: Sequence[Finding]) -> Table:
+    """Draw the findings, each with what to do under it."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True, justify="right")
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        mark, style = _MARKS[finding.verdict]
+        text = Text(printable(finding.what))
+        if finding.cure:
+            text += Text(f"\n→ {finding.cure}", "bold")
+        table.add_row(Text(mark, style), finding.about, text)
+    return table
+
+
+def check_stack(stack: Stack) -> Iterator[Finding]:
+    """Check whether the last deployment succeeded."""
+    failed = stack.status.startswith(("DELETE", "ROLLBACK"))
+    healthy = stack.status.endswith("_COMPLETE") and not failed
+    cure = "" if healthy else f"see its events: {_DESCRIBE_EVENTS}"
+    verdict = FINE if healthy else PROBLEM
+    yield Finding("stack", verdict, f"{stack.where}: {stack.status}", cure)
+
+
+def check_key(stack: Stack) -> Iterator[Finding]:
+    """Ask Segmind for the balance, which is free and shows whether the API key is accepted."""
+    secrets = stack.client("secretsmanager")
+    key = ApiKey(client=secrets, secret_arn=stack.outputs["SecretArn"]).get()
+    try:
+        status, body = _request_balance(stack.parameters["SegmindBaseUrl"], key)
+    except (OSError, http.client.HTTPException) as error:
+        what = f"Segmind cannot be reached from this machine: {type(error).__name__}"
+        yield Finding("key", WARNING, what, "check your network, and try again")
+        return
+    if status in (401, 403):
+        what = f"Segmind rejects the API key (HTTP {status})"
+        yield Finding("key", PROBLEM, what, f"put a valid key into the secret: {_PUT_KEY}")
+        return
+    balance = body.get("credits") if status == 200 else None
+    if not isinstance(balance, int | float):
+        what = f"Segmind's response about the balance is not valid (HTTP {status})"
+        yield Finding("key", WARNING, what, "try again later")
+        return
+    yield Finding("key", FINE, "Segmind accepts the API key")
+    yield _rate_balance(balance)
+
+
+def check_admission(stack: Stack) -> Iterator[Finding]:
+    """Check whether all jobs are held, and what is left of today's budget."""
+    opened = stack.admission.read().circuit.opened
+    if opened:
+        seconds = max(0, int(opened.probe_at - time.time()))
+        what = f"all jobs are held ({opened.reason}): {opened.message}; next probe in {seconds} s"
+        cure = _CIRCUIT_CURES.get(opened.reason, "wait: they continue automatically")
+        yield Finding("hold", PROBLEM, what, cure)
+    else:
+        yield Finding("hold", FINE, "the circuit is closed: jobs can be submitted")
+    today = todays_budget(stack)
+    what = f"{usd(today.booked)} of {usd(today.limit)} USD spent or booked today"
+    if today.left >= PRICE_USD:
+        yield Finding("budget", FINE, what)
+    else:
+        cure = "wait for midnight UTC, or deploy with a higher DailyBudgetUsd"
+        yield Finding("budget", WARNING, what, cure)
+
+
+def check_queues(stack: Stack) -> Iterator[Finding]:
+    """Check whether messages are in a dead-letter queue."""
+    for queue_output, noun, cure in _DEAD_LETTER_QUEUES:
+        dead = stack.count_messages(queue_output)
+        if dead:
+            what = f"{count(dead, noun)} could not be processed"
+            yield Finding("queues", PROBLEM, what, cure)
+        else:
+            yield Finding("queues", FINE, f"all {noun}s were processed")
+
+
+def check_jobs(stack: Stack) -> Iterator[Finding]:
+    """Check whether jobs are overdue, or need a person."""
+    overdue = stack.follow_ups.count(FollowUpQueue.DUE, time.time() - OVERDUE_SECONDS)
+    if overdue:
+        what = f"{count(overdue, 'job')} overdue by {OVERDUE_SECONDS // 60} minutes or more"
+        yield Finding("jobs", PROBLEM, what, "read the log of sweep")
+    else:
+        yield Finding("jobs", FINE, "no job is overdue")
+    entries = jobs.read_all(stack.table)
+    for trouble in _TROUBLES:
+        yield from trouble.findings(entries)
+
+
+def _rate_balance(balance: float) -> Finding:
+    if balance < PRICE_USD:
+        what = f"{usd(balance)} USD left at Segmind, less than the price of a clip"
+        cure = "add credits at Segmind; held jobs continue automatically"
+        return Finding("credits", PROBLEM, what, cure)
+    clips = count(int(balance / PRICE_USD), "clip")
+    what = f"{usd(balance)} USD left at Segmind, enough for about {clips}"
+    if balance < FEW_CLIPS * PRICE_USD:
+        return Finding("credits", WARNING, what, "add credits at Segmind soon")
+    return Finding("credits", FINE, what)
+
+
+def _request_balance(base_url: str, key: str) -> tuple[int, dict[str, Any]]:
+    """Request the balance; no redirect is followed, so the key reaches only this origin.
+
+    Returns:
+        The status, and the body if it is a JSON object.
+    """
+    url = urlsplit(base_url)
+    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+    connection = kind(url.hostname or "", url.port, timeout=RESPONSE_SECONDS)
+    try:
+        path = f"{url.path.rstrip('/')}/v1/get-user-credits"
+        connection.request("GET", path, headers={"x-api-key": key})
+        response = connection.getresponse()
+        text = response.read(MAX_RESPONSE_BYTES)
+    finally:
+        connection.close()
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        body = None
+    return response.status, body if isinstance(body, dict) else {}

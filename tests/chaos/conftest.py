@@ -1,0 +1,31 @@
+"""A stack whose functions can be killed, and whose queue returns messages soon."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from local.cloud import CloudConfig, running
+from tests.support.stack import Stack
+
+from .killer import Killer
+
+
+@pytest.fixture(scope="session")
+def killer(tmp_path_factory: pytest.TempPathFactory) -> Killer:
+    return Killer(tmp_path_factory.mktemp("kills"))
+
+
+@pytest.fixture(scope="session")
+def fragile(tmp_path_factory: pytest.TempPathFactory, killer: Killer) -> Iterator[Stack]:
+    config = CloudConfig(
+        wait_scale=0.005,
+        daily_budget_usd=100_000,
+        simulator=("--render-seconds", "0.3"),
+        environment=killer.environment,
+    )
+    with running(config, tmp_path_factory.mktemp("cloud")) as cloud:
+        stack = Stack(cloud)
+        stack.sqs.set_queue_attributes(
+            QueueUrl=cloud.outputs["DropQueueUrl"], Attributes={"VisibilityTimeout": "2"}
+        )
+        yield stack

@@ -1,0 +1,220 @@
+"""The pipeline in one process: the real application over moto, stand-ins where money is spent."""
+
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from retake.bootstrap import Application
+from retake.domain.input_files import Drop
+from retake.domain.job import Job, State
+from retake.domain.poll_schedule import PollSchedule
+from retake.domain.sidecar import Sidecar
+from retake.domain.wait_loop import WaitLoop
+from retake.settings import Settings
+
+from .stand_ins import (
+    REGION,
+    Clock,
+    FakeDropQueue,
+    FakeEmailDigest,
+    FakeEventBus,
+    FakeExecutions,
+    FakeSegmind,
+    FakeSigner,
+)
+
+_FAST = Config(parameter_validation=False)
+
+
+@cache
+def client(service: str) -> Any:
+    """Create a client once: that takes longer than a test."""
+    return boto3.client(service, region_name=REGION, config=_FAST)
+
+
+@cache
+def jobs_table() -> Any:
+    return boto3.resource("dynamodb", region_name=REGION, config=_FAST).Table("jobs")
+
+
+def create_jobs_table() -> None:
+    """Create the jobs table as the template defines it."""
+    names = (("pk", "S"), ("sk", "S"), ("follow_up", "S"), ("follow_up_at", "N"))
+    client("dynamodb").create_table(
+        TableName="jobs",
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[
+            {"AttributeName": name, "AttributeType": kind} for name, kind in names
+        ],
+        KeySchema=[
+            {"AttributeName": "pk", "KeyType": "HASH"},
+            {"AttributeName": "sk", "KeyType": "RANGE"},
+        ],
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": "follow-up",
+                "KeySchema": [
+                    {"AttributeName": "follow_up", "KeyType": "HASH"},
+                    {"AttributeName": "follow_up_at", "KeyType": "RANGE"},
+                ],
+                "Projection": {"ProjectionType": "ALL"},
+            }
+        ],
+    )
+
+
+class _Clients:
+    """The boto3 clients that the application gets: moto's."""
+
+    def __init__(self) -> None:
+        self.s3 = client("s3")
+
+    def table(self, name: str) -> Any:
+        return jobs_table()
+
+
+class World:
+    """Everything a test of one use case needs, wired as the functions wire it."""
+
+    def __init__(
+        self, table: Any, requests_per_minute: int = 50, daily_budget_usd: float = 25
+    ) -> None:
+        self.table, self.s3, self.clock = table, client("s3"), Clock()
+        for name in ("input", "output"):
+            where = {"LocationConstraint": REGION}
+            self.s3.create_bucket(Bucket=name, CreateBucketConfiguration=where)
+            versioning = {"Status": "Enabled"}
+            self.s3.put_bucket_versioning(Bucket=name, VersioningConfiguration=versioning)
+        self.segmind, self.signer = FakeSegmind(), FakeSigner()
+        self.queue, self.executions = FakeDropQueue(), FakeExecutions()
+        self.bus, self.digest = FakeEventBus(), FakeEmailDigest()
+        self.settings = Settings(
+            jobs_table="jobs",
+            input_bucket="input",
+            output_bucket="output",
+            requests_per_minute=requests_per_minute,
+            daily_budget_usd=daily_budget_usd,
+        )
+        self.app: Any = self.application()
+
+    def application(self, **parts: Any) -> Any:
+        """Wire the application; a test may replace parts, such as the table by a broken one."""
+        clients: Any = _Clients()
+        app: Any = Application(
+            settings=self.settings, clients=clients, clock=self.clock, random=lambda: 0.5
+        )
+        app.table = self.table
+        app.segmind, app.signer = self.segmind, self.signer
+        app.queue, app.executions = self.queue, self.executions
+        app.events, app.email_digest = self.bus, self.digest
+        for name, part in parts.items():
+            setattr(app, name, part)
+        return app
+
+    @property
+    def jobs(self) -> Any:
+        return self.app.jobs
+
+    @property
+    def records(self) -> Any:
+        return self.app.records
+
+    def ingest(self, key: str, page: str | None = None) -> list[str]:
+        """Ingest one object."""
+        return list(self.app.ingest.ingest(key, page))
+
+    def submit(self, job_id: str) -> None:
+        """Submit one job."""
+        self.app.submitter.submit(job_id)
+
+    def sweep(self) -> int:
+        """Sweep once, in a function that has just been started."""
+        return int(self.application().sweep.run())
+
+    def poll(self, job_id: str = "j1", **changes: Any) -> WaitLoop:
+        """Poll once, from the beginning of a wait loop."""
+        return self.app.poller.poll(self.loop(job_id, **changes))
+
+    def drop(self, key: str, body: bytes) -> None:
+        """Put an object into the input bucket."""
+        self.s3.put_object(Bucket="input", Key=key, Body=body)
+
+    def read(self, key: str) -> bytes | None:
+        """Read an object of the output bucket, if it exists."""
+        listed = self.s3.list_objects_v2(Bucket="output").get("Contents", ())
+        if key not in [item["Key"] for item in listed]:
+            return None
+        return bytes(self.s3.get_object(Bucket="output", Key=key)["Body"].read())
+
+    def claimed(self, job_id: str = "j1", key: str = "clip.mp4", **fields: Any) -> str:
+        """Create a job that is ready, with its clip in the bucket and its key owned."""
+        self.drop(key, job_id.encode())
+        clip = self.app.input_bucket.head(key)
+        assert clip
+        assert self.records.own(Drop("input", clip), job_id, accepted=True)
+        given: dict[str, Any] = {
+            "state": State.CLAIMED,
+            "drop_version": "v",
+            "sidecar": Sidecar(),
+        }
+        job = Job(id=job_id, bucket="input", key=key, clip=clip, **given | fields)
+        assert self.jobs.create(job)
+        return job_id
+
+    def job(self, job_id: str = "j1") -> Job:
+        """Read a job that must exist."""
+        job: Job | None = self.jobs.get(job_id)
+        assert job
+        return job
+
+    def state(self, job_id: str = "j1") -> State:
+        return self.job(job_id).state
+
+    def advance(self, job_id: str, state: State, **changes: Any) -> Job | None:
+        """Advance a job, as a function does that has just read it."""
+        advanced: Job | None = self.jobs.advance(self.job(job_id), state, **changes)
+        return advanced
+
+    def rendering(self, job_id: str = "j1") -> str:
+        """Bring a claimed job to Segmind."""
+        self.submit(self.claimed(job_id))
+        assert self.state(job_id) is State.RENDERING
+        return job_id
+
+    def pass_minutes(self, minutes: int = 1, every: int = 1) -> None:
+        """Let the schedule sweep, every so many minutes, and what it wakes be submitted."""
+        for _ in range(0, minutes, every):
+            self.clock.now += 60 * every
+            self.sweep()
+            self.submit_woken()
+
+    def submit_woken(self) -> None:
+        """Submit the jobs that are in the queue."""
+        woken, self.queue.jobs = self.queue.jobs, []
+        for job_id in woken:
+            self.submit(job_id)
+
+    @property
+    def events(self) -> list[str]:
+        """The names of the published events."""
+        return [name for name, _ in self.bus.published]
+
+    @property
+    def admission(self) -> Any:
+        """The state of admission control."""
+        return self.app.admission._store.read()
+
+    @property
+    def booked_usd(self) -> float:
+        return float(self.admission.budget.booked_usd)
+
+    def at(self, second: float) -> datetime:
+        return datetime.fromtimestamp(second, UTC)
+
+    def loop(self, job_id: str = "j1", **changes: Any) -> WaitLoop:
+        """Return the state of a wait loop that has just been started."""
+        given: dict[str, Any] = {"schedule": PollSchedule((120, 135, 151))}
+        return WaitLoop(job_id=job_id, **given | changes)

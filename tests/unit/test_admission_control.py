@@ -1,0 +1,179 @@
+"""Admission control in the table: each step is one conditional write, whoever else changes it."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from retake.aws.admission_store import AdmissionStore
+from retake.domain.admission import (
+    LEASE_SECONDS,
+    PRICE_USD,
+    AccountEvent,
+    Admission,
+    Budget,
+    Circuit,
+    Denial,
+    Leases,
+    OpenCircuit,
+    Quotas,
+    RequestRate,
+)
+from retake.domain.job import HoldReason
+from retake.services.admission_control import AdmissionControl
+from tests.support.stand_ins import AtomicTable, Clock, ContendedAdmission
+
+COMPLETE = Admission(
+    leases=Leases({"j": 5}),
+    rate=RequestRate({100: 2, 101: 1}, paused_until=7),
+    budget=Budget(day="2027-01-01", booked_usd=1.25, exhausted_on="2026-12-31"),
+    circuit=Circuit(
+        opened=OpenCircuit(HoldReason.KEY, "no", probe_at=9, probe_seconds=120),
+        closed_at=3,
+        lost_responses=2,
+    ),
+    outbox=(AccountEvent("Held", HoldReason.KEY, "no"),),
+)
+
+
+def control_of(
+    table: Any, clock: Clock | None = None, quotas: Quotas | None = None
+) -> AdmissionControl:
+    return AdmissionControl(
+        store=AdmissionStore(table=table),
+        quotas=quotas or Quotas(50, 25),
+        clock=clock or Clock(),
+    )
+
+
+def state_in(table: Any) -> Admission:
+    return AdmissionStore(table=table).read()
+
+
+@pytest.mark.parametrize("state", [COMPLETE, Admission(budget=Budget(booked_usd=0.1)), Admission()])
+def test_the_state_is_read_back_as_it_was_written(table: Any, state: Admission) -> None:
+    store = AdmissionStore(table=table)
+    assert store.change(lambda _: COMPLETE) is None
+    assert store.change(lambda _: state) is None
+    assert store.read() == state
+
+
+def test_a_step_that_is_denied_or_changes_nothing_writes_nothing(table: Any) -> None:
+    store = AdmissionStore(table=table)
+    store.change(lambda admission: admission.admit("j", Quotas(1), 100))
+    before = table.scan()["Items"]
+    denial = store.change(lambda admission: admission.request(Quotas(1), 100))
+    assert isinstance(denial, Denial)
+    assert store.change(lambda admission: admission.release("nobody", 100)) is None
+    assert table.scan()["Items"] == before
+
+
+def test_concurrent_functions_get_no_more_requests_than_the_limit(table: Any) -> None:
+    store, quotas, now = AdmissionStore(table=AtomicTable(table)), Quotas(10), 1000.0
+
+    def admit(number: int) -> Denial | None:
+        return store.change(lambda admission: admission.admit(f"j{number % 9}", quotas, now))
+
+    with ThreadPoolExecutor(6) as pool:
+        denials = list(pool.map(admit, range(18)))
+    admission, admitted = store.read(), denials.count(None)
+    requests = sum(admission.rate.counts.values())
+    assert 0 < requests <= admitted <= 18
+    assert requests <= 10
+    assert len(admission.leases.expire_at) <= min(quotas.max_in_flight, admitted)
+
+
+def test_a_job_is_admitted_and_released_once_however_often_that_is_repeated(table: Any) -> None:
+    control = control_of(table)
+    assert [control.admit("j") for _ in range(3)] == [None] * 3
+    assert state_in(table).budget.booked_usd == PRICE_USD
+    assert [control.release("j", 0.5) for _ in range(3)] == [True] * 3
+    admission = state_in(table)
+    assert (admission.leases.expire_at, admission.budget.booked_usd) == ({}, 0.5)
+
+
+def test_checking_whether_a_job_would_be_admitted_changes_nothing(table: Any) -> None:
+    control = control_of(table, quotas=Quotas(1))
+    assert control.check("j") is None
+    assert table.scan()["Items"] == []
+    control.admit("j")
+    before = table.scan()["Items"]
+    denial = control.check("other")
+    assert denial
+    assert denial.reason is HoldReason.CAPACITY
+    assert table.scan()["Items"] == before
+
+
+def test_an_open_circuit_its_end_and_an_exhausted_budget_are_announced_once(table: Any) -> None:
+    clock = Clock()
+    control = control_of(table, clock)
+    control.close_circuit()
+    assert not control.closed_since(clock.now)
+    for _ in range(2):
+        control.open_circuit(HoldReason.KEY, "no")
+    for _ in range(2):
+        control.close_circuit()
+    for _ in range(2):
+        control.exhaust_budget("used up")
+    assert [(event.name, event.hold_reason) for event in control.outbox()] == [
+        ("Held", HoldReason.KEY),
+        ("Resumed", HoldReason.KEY),
+        ("Held", HoldReason.BUDGET),
+    ]
+    assert control.closed_since(clock.now)
+    for event in control.outbox():
+        control.published(event)
+    assert control.outbox() == ()
+    clock.now += 86400
+    control.exhaust_budget("used up")
+    assert len(control.outbox()) == 1
+
+
+def test_a_pause_applies_to_all_functions(table: Any) -> None:
+    clock = Clock()
+    control_of(table, clock).pause(30)
+    denial = control_of(table, clock).request()
+    assert denial
+    assert (denial.reason, denial.retry_seconds) == (HoldReason.RATE, 30)
+    clock.now += 30
+    assert control_of(table, clock).request() is None
+
+
+def test_free_slots_are_counted_from_the_state_as_it_is_now(table: Any) -> None:
+    clock, quotas = Clock(), Quotas(10)
+    control = control_of(table, clock, quotas)
+    assert control.free_slots() == quotas.max_in_flight
+    control.admit("j")
+    assert control.free_slots() == quotas.max_in_flight - 1
+    clock.now += LEASE_SECONDS
+    assert control.free_slots() == quotas.max_in_flight
+
+
+def test_under_contention_nothing_is_admitted_released_or_opened(table: Any) -> None:
+    control_of(table).admit("j")
+    contended = control_of(ContendedAdmission(table))
+    denial = contended.admit("other")
+    assert isinstance(denial, Denial)
+    assert denial.reason is HoldReason.RATE
+    assert contended.release("j") is False
+    contended.open_circuit(HoldReason.KEY, "no")
+    admission = state_in(table)
+    assert (list(admission.leases.expire_at), admission.circuit.opened) == (["j"], None)
+
+
+@pytest.mark.parametrize("quotas", [Quotas(50, 2.5), Quotas(5, 25)])
+def test_concurrent_functions_keep_to_the_budget_and_book_each_job_once(
+    table: Any, quotas: Quotas
+) -> None:
+    atomic = AtomicTable(table)
+
+    def admit(number: int) -> Denial | None:
+        return control_of(atomic, quotas=quotas).admit(f"j{number % 7}")
+
+    with ThreadPoolExecutor(6) as pool:
+        denials = list(pool.map(admit, range(21)))
+    admission = state_in(table)
+    leases = len(admission.leases.expire_at)
+    assert admission.budget.booked_usd == pytest.approx(PRICE_USD * leases)
+    assert admission.budget.booked_usd <= quotas.daily_budget_usd
+    assert 0 < leases <= denials.count(None)

@@ -1,0 +1,82 @@
+"""The end of a job is published once, and never at the expense of the run that follows."""
+
+import pytest
+
+from retake.domain.admission import PRICE_USD
+from retake.domain.job import FollowUp, FollowUpQueue, State
+from tests.support.drops import drop_again, status_of
+from tests.support.responses import accepted, response
+from tests.support.world import World
+
+
+def test_a_job_is_settled_once(world: World) -> None:
+    world.advance(world.rendering(), State.FAILED, reason="moderation")
+    for _ in range(2):
+        world.app.settlement.settle("j1")
+    [(name, detail)] = world.bus.published
+    assert (name, detail["job"], detail["message"]) == ("Failed", "j1", "moderation")
+    assert status_of(world, "clip.mp4") == detail
+    assert world.admission.leases.expire_at == {}
+    assert world.job().follow_up is None
+
+
+def test_the_render_time_of_a_job_is_learned_once(world: World) -> None:
+    world.advance(world.rendering(), State.DELIVERING, render_seconds=171.5)
+    world.advance("j1", State.DELIVERED, result="s3://output/clip.mp4")
+    for _ in range(2):
+        world.app.settlement.settle("j1")
+    assert world.app.render_times.recent() == [171.5]
+
+
+def test_a_job_without_a_known_render_time_teaches_nothing(world: World) -> None:
+    world.advance(world.rendering(), State.FAILED, reason="no")
+    world.app.settlement.settle("j1")
+    assert world.app.render_times.recent() == []
+
+
+@pytest.mark.parametrize("state", [State.RENDERING, State.DELIVERING])
+def test_a_job_whose_wait_loop_ended_before_it_is_followed_up_at_once(
+    world: World, state: State
+) -> None:
+    world.rendering()
+    if state is State.DELIVERING:
+        world.advance("j1", State.DELIVERING)
+    world.app.settlement.settle("j1")
+    assert world.job().follow_up == FollowUp(FollowUpQueue.DUE, int(world.clock.now))
+    assert (world.state(), world.events) == (state, [])
+
+
+def test_settling_a_failed_run_leaves_the_lease_of_the_next_run(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the read and the release, the files are dropped again and the job is submitted."""
+    world.advance(world.rendering(), State.FAILED, reason="no")
+    publish = world.app.status_files.publish
+
+    def publish_late(job_id: str) -> None:
+        monkeypatch.setattr(world.app.status_files, "publish", publish)
+        drop_again(world)
+        world.segmind.submit_responses = [accepted("r-2")]
+        world.submit("j1")
+        assert world.state() is State.RENDERING
+        publish(job_id)
+
+    monkeypatch.setattr(world.app.status_files, "publish", publish_late)
+    world.app.settlement.settle("j1")
+    assert list(world.admission.leases.expire_at) == ["j1"]
+    assert world.booked_usd == PRICE_USD
+
+
+def test_a_late_end_of_a_failed_run_does_not_disturb_the_next_submit(world: World) -> None:
+    """The old run's Settle state, or its late event, finds the job in SUBMITTING."""
+    world.advance(world.rendering(), State.FAILED, reason="no")
+    drop_again(world)
+
+    def settle_and_sweep() -> None:
+        world.app.settlement.settle("j1")
+        world.sweep()
+
+    world.segmind.during = settle_and_sweep
+    world.segmind.submit_responses = [response(429, "slow down")]
+    world.submit("j1")
+    assert world.state() is State.HELD
