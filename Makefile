@@ -21,8 +21,8 @@ demo: $(VENV)/.local ## drop two clips on the embedded cloud and watch them come
 test: $(VENV)/.tests $(VENV)/.sam ## run all tests that need no account; ARGS goes to pytest
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-unit: $(VENV)/.tests ## run the unit tests, in under a minute
-	@$(BIN)/python -m pytest -n 2 -q tests/unit $(ARGS)
+unit: $(VENV)/.tests ## run the fast unit tests, in under a minute
+	@$(BIN)/python -m pytest -n 2 -q -m "not slow" tests/unit $(ARGS)
 
 format: $(VENV)/.tests ## format the code, and fix what can be fixed
 	@$(BIN)/ruff format .

@@ -149,6 +149,7 @@ def test_free_slots_are_counted_from_the_state_as_it_is_now(table: Any) -> None:
     assert control.free_slots() == quotas.max_in_flight
 
 
+@pytest.mark.slow
 def test_under_contention_nothing_is_admitted_released_or_opened(table: Any) -> None:
     control_of(table).admit("j")
     contended = control_of(ContendedAdmission(table))

@@ -102,6 +102,7 @@ def test_a_long_or_foreign_name_fits_into_the_subject() -> None:
     assert len(email.subject) == MAX_SUBJECT_CHARACTERS
 
 
+@pytest.mark.slow
 def test_the_largest_email_is_accepted_by_sns() -> None:
     names = [f"{number}-" + "\U0001f3ac" * 1020 for number in range(100)]
     email = email_about(
@@ -135,6 +136,7 @@ def test_a_message_that_is_not_an_event_for_the_digest_is_none(text: str) -> Non
 FIELDS = ("job", "clip", "held", "message", "reason", "result", "state")
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from(sorted(_KINDS)),
     st.fixed_dictionaries({}, optional=dict.fromkeys(FIELDS, JSON)),

@@ -76,6 +76,7 @@ def row_of(request_body: Any) -> dict[str, Any]:
     return {"request_id": REQUEST_ID, "request_body": request_body}
 
 
+@pytest.mark.slow
 @given(JSON, JSON, st.text(), JSON)
 def test_no_row_raises_an_error(row: Any, url: Any, path: str, prompt: Any) -> None:
     read_page(response(200, {"history": [row]}), 1)

@@ -24,6 +24,7 @@ INK, OIL = b'{"prompt": "ink"}', b'{"prompt": "oil"}'
 FIRST_FRAME = b'{"first_frame": "look.png"}'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", list(permutations(["clip.mp4", "clip.json", "look.png"]))[::2])
 def test_three_files_in_any_order_become_one_job(
     world: World, clip_bytes: bytes, look_bytes: bytes, order: tuple[str, ...]
@@ -126,6 +127,7 @@ def test_a_sidecar_with_a_lone_surrogate_is_refused(world: World) -> None:
     assert status_of(world, "clip.json")["state"] == "REFUSED"
 
 
+@pytest.mark.slow
 def test_a_restored_sidecar_brings_back_the_status_of_its_own_video(
     world: World, clip_bytes: bytes
 ) -> None:
@@ -289,6 +291,7 @@ def test_a_failed_job_is_not_retried_because_its_sidecar_is_deleted(
     assert status_of(world, "clip.mp4")["state"] == "RENDERING"
 
 
+@pytest.mark.slow
 def test_a_clip_is_not_forgotten_when_its_sidecar_is_deleted_before_its_job_is_written(
     world: World, clip_bytes: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

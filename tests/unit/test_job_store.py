@@ -197,6 +197,7 @@ def test_a_request_belongs_to_the_submit_that_claims_it_first(jobs: JobStore) ->
     assert jobs.request_owner("r-1") == "j-0.mp4"
 
 
+@pytest.mark.slow
 def test_many_jobs_are_read_in_batches_and_missing_ones_are_left_out(jobs: JobStore) -> None:
     for number in range(103):
         create(jobs, f"j{number}")

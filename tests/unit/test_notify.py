@@ -124,6 +124,7 @@ def test_the_first_event_is_sent_at_once(inbox: Inbox) -> None:
     assert inbox.pending() == 0
 
 
+@pytest.mark.slow
 def test_a_flood_becomes_one_email_per_interval(inbox: Inbox) -> None:
     by_minute = []
     for minute in range(10):

@@ -379,6 +379,7 @@ def test_a_render_time_is_learned_in_the_seconds_of_the_waits_and_without_the_qu
     assert world.app.render_times.recent() == ([learned] if learned else [])
 
 
+@pytest.mark.slow
 def test_the_next_schedule_follows_what_was_learned(world: World) -> None:
     for _ in range(250):
         world.app.render_times.add(60.0)

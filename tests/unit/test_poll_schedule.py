@@ -184,6 +184,7 @@ def test_learning_takes_little_time() -> None:
     assert min(times) < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "weight"),
     [*((name, 0.5) for name in [*NAMED, *ODD[:3]]), ("usual", 0.05), ("two humps", 0.05)],

@@ -62,6 +62,7 @@ def preset_comes_before_the_pair(order: tuple[str, ...]) -> bool:
     return order.index("a/_retake.json") < paired
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("order", "times"),
     [
@@ -90,6 +91,7 @@ def test_four_files_in_any_order_become_one_job(
         assert status_of(world, key) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("order", "times"),
     [
@@ -297,6 +299,7 @@ def test_a_preset_wakes_no_clip_that_has_a_job(world: World, clip_bytes: bytes) 
     assert world.queue.keys == ["a/three.mp4"]
 
 
+@pytest.mark.slow
 def test_a_preset_wakes_many_clips_page_by_page(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -322,6 +325,7 @@ def test_a_preset_wakes_many_clips_page_by_page(
     assert most <= page_clips + 5  # calls, and as many messages
 
 
+@pytest.mark.slow
 def test_a_first_frame_wakes_a_thousand_clips_page_by_page(world: World, look_bytes: bytes) -> None:
     keys = [f"a/{number:04}.mp4" for number in range(1100)]
     for key in keys:

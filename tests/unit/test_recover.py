@@ -402,6 +402,7 @@ def test_a_history_that_does_not_prove_an_absence_causes_no_second_payment(
     assert len(world.segmind.sent) == 1
 
 
+@pytest.mark.slow
 def test_a_history_that_is_too_long_to_read_proves_no_absence(world: World) -> None:
     lose_response(world)
     world.segmind.pages = [history_page(row) for row in other_rows(59)]
@@ -445,6 +446,7 @@ def test_a_resubmitted_request_that_is_deferred_and_then_lost_is_not_sent_again(
     assert (job.state, job.hold_reason) == (State.HELD, HoldReason.ATTENTION)
 
 
+@pytest.mark.slow
 def test_a_second_attempt_that_is_deferred_keeps_searching_for_the_first_request(
     world: World,
 ) -> None:
@@ -530,6 +532,7 @@ def test_a_long_pause_is_not_an_unreadable_history(world: World) -> None:
     assert (world.state(), len(world.segmind.sent)) == (State.RENDERING, 1)
 
 
+@pytest.mark.slow
 def test_a_request_rate_below_the_pages_of_the_history_takes_longer_and_notifies_nobody(
     table: Any,
 ) -> None:
@@ -544,6 +547,7 @@ def test_a_request_rate_below_the_pages_of_the_history_takes_longer_and_notifies
 # ─── A person is notified ─────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "received", [Response(0, "ReadTimeout"), response(401), response(200, "<html>")]
 )
@@ -623,6 +627,7 @@ def test_a_pause_does_not_hide_that_a_person_must_look(world: World) -> None:
     assert world.job().hold_reason is HoldReason.ATTENTION
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_killed_before_it_notifies_a_person_notifies_later(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -641,6 +646,7 @@ def test_a_sweep_that_is_killed_before_it_notifies_a_person_notifies_later(
     assert world.events == ["Held"]
 
 
+@pytest.mark.slow
 def test_a_job_that_is_left_to_a_person_is_adopted_when_its_request_appears(
     world: World,
 ) -> None:
@@ -654,6 +660,7 @@ def test_a_job_that_is_left_to_a_person_is_adopted_when_its_request_appears(
     assert world.job().request_id == "r-9"
 
 
+@pytest.mark.slow
 def test_jobs_that_are_left_to_a_person_release_their_leases(table: Any) -> None:
     world = World(table, requests_per_minute=3)
     jobs = ("j0", "j1")

@@ -126,6 +126,7 @@ def test_a_submit_that_may_have_been_accepted_is_never_rejected(received: Respon
         assert isinstance(outcome, Ambiguous) or 200 <= received.status < 300
 
 
+@pytest.mark.slow
 @given(RESPONSES)
 def test_no_response_raises_an_error(received: Response) -> None:
     read_submit(received)

@@ -434,6 +434,7 @@ def pass_minutes_with_failures(world: World, minutes: int, every: int = 1) -> No
                 world.submit(job_id)
 
 
+@pytest.mark.slow
 def test_held_jobs_that_cannot_be_sent_let_later_ones_pass(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -447,6 +448,7 @@ def test_held_jobs_that_cannot_be_sent_let_later_ones_pass(
     assert world.state("good") is State.RENDERING, world.job("good").reason
 
 
+@pytest.mark.slow
 def test_a_job_that_cannot_be_sent_is_not_the_only_probe(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -459,6 +461,7 @@ def test_a_job_that_cannot_be_sent_is_not_the_only_probe(
     assert world.state("good") is State.RENDERING
 
 
+@pytest.mark.slow
 def test_removed_clips_use_up_no_probes(world: World) -> None:
     world.app.admission.open_circuit(HoldReason.CREDITS, "no credits")
     for number in range(6):
@@ -493,6 +496,7 @@ def test_a_rate_limit_that_a_submit_exceeds_pauses_all_requests(world: World) ->
     assert (world.state("j1"), len(world.segmind.sent)) == (State.RENDERING, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("received", "reason"),
     [(BAD_KEY, HoldReason.KEY), (response(402), HoldReason.CREDITS)],
@@ -556,6 +560,7 @@ def test_the_same_trouble_at_the_same_time_is_announced_once_and_another_one_too
     assert reasons == [HoldReason.CREDITS, HoldReason.KEY]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "received",
     [
@@ -584,6 +589,7 @@ def test_a_job_that_alone_is_rejected_for_the_account_does_not_stop_the_others(
     assert states_of(world, *good) == [State.RENDERING] * 3
 
 
+@pytest.mark.slow
 def test_during_an_outage_one_job_at_a_time_is_sent_as_a_probe(world: World) -> None:
     jobs = [f"j{number}" for number in range(30)]
     world.segmind.submit_responses = [response(503, "<html>")] * 500
