@@ -21,9 +21,12 @@ class StatusFiles:
 
         That is the clip's key, or the overtaken key when a newer job owns the clip's key.
         """
-        pending: str | None = job_id
+        pending = [job_id]
         while pending:
-            pending = self._publish_until_current(pending)
+            current = pending.pop(0)
+            overtaker = self._publish_until_current(current)
+            if overtaker:  # it goes first: the name of its result must not show two states
+                pending = [overtaker, current]
 
     def publish_waiting(self, record: InputRecord) -> None:
         """Write what a file waits for, unless it has become part of a job meanwhile."""
@@ -40,9 +43,8 @@ class StatusFiles:
             self._output.remove(status_key(key, suffix))
 
     def _publish_until_current(self, job_id: str) -> str | None:
-        """Write until nothing changes; return the job that took over the name meanwhile."""
+        """Write until nothing changes, or until another job takes over the name: return that."""
         written: tuple[int, str] | None = None
-        overtaker: str | None = None
         while job := self._jobs.get(job_id):
             record = self._records.get(job.key)
             if not record.exists:  # a sidecar that was refused, and has been corrected since
@@ -50,13 +52,13 @@ class StatusFiles:
                 return None
             newest = record.newest_job or job_id
             if written == (job.version, newest):
-                break
+                return None
             if written and written[1] == job_id != newest:
-                overtaker = newest
+                return newest
             written = (job.version, newest)
             name = job.key if newest == job_id else overtaken_key(job.key, job_id)
             self._write(name, status_file.suffix(job.state), status_file.of_job(job))
-        return overtaker
+        return None
 
     def _write(self, name: str, suffix: str, status: dict[str, Any]) -> None:
         (other,) = (each for each in status_file.SUFFIXES if each != suffix)
