@@ -50,14 +50,16 @@ down: ## stop the embedded cloud
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m local.cloud down; fi
 
 build: $(VENV)/.sam ## build what is deployed, and print its size
-	@PATH="$$(dirname "$(RUNTIME_PYTHON)"):$$PATH" $(SAM)/sam build
+	@PATH="$$(dirname "$(RUNTIME_PYTHON)"):$$PATH" PIP_PYTHON="$(CURDIR)/$(BIN)/python" \
+		$(SAM)/sam build
 	@for part in .aws-sam/build/*Layer functions/*; do \
 		size=$$(tar -cz -C $$part . | wc -c); \
 		printf '%-28s %6d KB packed\n' "$$(basename $$part)" $$((size / 1024)); done
 
-deploy: STATUS = $(BIN)/aws cloudformation describe-stacks --stack-name retake
-deploy: build ## deploy to your AWS account; asks the first time; ARGS goes to `sam deploy`
-	$(SAM)/sam deploy $(or $(ARGS),$(shell $(STATUS) >/dev/null 2>&1 || echo --guided))
+# It looks at the stack, calls `make build`, and then SAM, which `make build` installs.
+deploy: $(VENV)/.local ## create or update the stack in your AWS account; ARGS goes to `sam deploy`
+	@PYTHONPATH=layers/retake $(BIN)/python -m retake_cli.commands.deploy \
+		--sam $(CURDIR)/$(SAM)/sam $(ARGS)
 
 live: $(VENV)/.local ## send one clip through the deployed stack and the real Segmind (0.60 USD)
 	@PYTHONPATH=layers/retake $(BIN)/python -m tests.live $(ARGS)

@@ -6,10 +6,9 @@ from typing import Annotated, Any
 
 import typer
 from boto3.exceptions import Boto3Error
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError
 
-from retake.aws.dynamodb import error_code
-
+from .account import RESUME, explain_aws
 from .commands import cost, doctor, drop, gallery, ls, redrive, retry, show, watch
 from .console import CommandError, Screen
 from .session import Session
@@ -30,7 +29,6 @@ _EPILOG = (
     "All commands accept --stack, --profile, --region, and --json. "
     "Exit codes: 0 success, 1 failure, 2 invalid or not found."
 )
-_RESUME = "run the same command again to resume"
 
 app = typer.Typer(
     name="retake",
@@ -73,10 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except CommandError as problem:
         _exit(given, problem)
     except (ClientError, BotoCoreError, Boto3Error) as error:
-        _exit(given, _explain_aws(error))
+        _exit(given, explain_aws(error))
     except OSError as error:
         what = f"{error.filename or 'a file'}: {error.strerror or error}"
-        _exit(given, CommandError(what, f"fix it, then {_RESUME}"))
+        _exit(given, CommandError(what, f"fix it, then {RESUME}"))
 
 
 def common_options_first(arguments: Sequence[str]) -> list[str]:
@@ -100,23 +98,3 @@ def common_options_first(arguments: Sequence[str]) -> list[str]:
 def _exit(arguments: Sequence[str], problem: CommandError) -> None:
     Screen("--json" in arguments).explain(problem)
     sys.exit(problem.code)
-
-
-def _explain_aws(error: Exception) -> CommandError:
-    """Describe an error of AWS in plain words."""
-    if isinstance(error, NoCredentialsError):
-        hint = "run `aws configure` or `aws sso login`, or add --profile"
-        return CommandError("there are no AWS credentials", hint)
-    if isinstance(error, HTTPClientError):
-        hint = "check your network; for the embedded cloud, run `make down`, then `make up`"
-        return CommandError(f"could not connect to AWS: {error}", hint)
-    if not isinstance(error, ClientError):
-        return CommandError(str(error), _RESUME)
-    code = error_code(error)
-    message = error.response["Error"].get("Message") or code
-    hint = _RESUME
-    if "Expired" in code or "Token" in code:
-        hint = "log in again (aws sso login)"
-    elif "Denied" in code or code == "403":
-        hint = "use a --profile with more permissions"
-    return CommandError(f"AWS rejected {error.operation_name}: {message}", hint)

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
 from retake.aws.dynamodb import error_code, pages
 from retake.domain.job import IN_FLIGHT
 
-from ..console import count
+from ..account import explain_aws, open_session
+from ..console import CommandError, count
+from ..stack import DEFAULT_NAME
 
 BUCKET, TABLE = "AWS::S3::Bucket", "AWS::DynamoDB::Table"
 SHOWN_JOBS = 10
@@ -64,14 +65,15 @@ class Deletion:
 
     Parameters:
         stack: the stack's name.
+        session: the boto3 session of its account and Region.
         endpoint: the URL of an emulator; `None` for AWS.
     """
 
-    def __init__(self, *, stack: str, endpoint: str | None) -> None:
+    def __init__(self, *, stack: str, session: Any, endpoint: str | None) -> None:
         self.stack = stack
-        self._formation = boto3.client("cloudformation", endpoint_url=endpoint)
-        self._s3 = boto3.resource("s3", endpoint_url=endpoint)
-        self._dynamodb = boto3.resource("dynamodb", endpoint_url=endpoint)
+        self._formation = session.client("cloudformation", endpoint_url=endpoint)
+        self._s3 = session.resource("s3", endpoint_url=endpoint)
+        self._dynamodb = session.resource("dynamodb", endpoint_url=endpoint)
 
     @cached_property
     def stack_id(self) -> str | None:
@@ -213,7 +215,8 @@ def main(arguments: list[str] | None = None) -> int:
     given = _parse(arguments)
     begun = False
     try:
-        deletion = Deletion(stack=given.stack, endpoint=given.endpoint_url)
+        session = open_session(given.profile, given.region)
+        deletion = Deletion(stack=given.stack, session=session, endpoint=given.endpoint_url)
         if not deletion.stack_id and not deletion.data:
             print(
                 f"There is no stack {given.stack} in this account and Region, "
@@ -225,12 +228,21 @@ def main(arguments: list[str] | None = None) -> int:
         _delete(deletion, with_data=given.with_data)
     except NotDeletedError as error:
         print(f"{'Not finished' if begun else 'Nothing was removed'}: {error}", file=sys.stderr)
-    except (BotoCoreError, ClientError, KeyboardInterrupt) as error:
+    except (CommandError, BotoCoreError, ClientError, KeyboardInterrupt) as error:
+        problem = _problem(error)
         state = "Not finished; run it again to resume" if begun else "Nothing was removed"
-        print(f"{state}: {error or 'interrupted'}", file=sys.stderr)
+        print(f"{state}: {problem.what}", file=sys.stderr)
+        if problem.do_now and not begun:
+            print(problem.do_now, file=sys.stderr)
     else:
         return 0
     return 1 if begun else 2
+
+
+def _problem(error: BaseException) -> CommandError:
+    if isinstance(error, CommandError):
+        return error
+    return explain_aws(error) if isinstance(error, Exception) else CommandError("interrupted")
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -238,7 +250,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         prog="python -m retake_cli.commands.destroy",
         description="Delete the stack. Its buckets and its jobs table are kept by default.",
     )
-    parser.add_argument("--stack", default="retake", help="name of the stack")
+    parser.add_argument("--stack", default=DEFAULT_NAME, help="name of the stack")
+    parser.add_argument("--profile", help="AWS profile")
+    parser.add_argument("--region", help="AWS Region")
     parser.add_argument(
         "--with-data",
         action="store_true",
