@@ -15,6 +15,7 @@ READ_UNIT = 0.125e-6
 S3_WRITE = 5e-6  # PUT, COPY and LIST
 S3_READ = 0.4e-6  # GET and HEAD
 S3_GB_MONTH = 0.023
+S3_OUT_GB = 0.09  # to the internet; the first 100 GB a month are free for an account
 SQS_REQUEST = 0.40e-6
 EVENT = 1e-6
 EMAIL = 20e-6  # by SNS
@@ -56,16 +57,19 @@ SECONDS = {"submit": 2 * 0.8, "poll": ITERATIONS * POLL_SECONDS, "deliver": 2.0,
 LOG_BYTES = 12_000
 TRACES = 3  # of the two drops, and of the wait loop
 SQS_REQUESTS = 9
+CLIP_GB = 0.01  # that Segmind downloads; the retake comes in, which is free
 STORED_GB = 0.02  # a clip and its retake, for a month
+AUDIT_READS = 4  # of the table, to find that a clip and its sidecar were ingested
 
 MONTH_SECONDS = 30 * 86400
 SWEEPS = MONTH_SECONDS // 60  # per month
 SWEEP_SECONDS = 0.25
-SWEEP_READS = 7
+SWEEP_READS = 8
+AUDITS = MONTH_SECONDS // 3600  # per month; each lists 1,000 objects at once
 SWEEP_LOG_BYTES = 1000
 LONG_POLLS = MONTH_SECONDS / 20 * 5  # per month: Lambda's five pollers wait 20 s each
 EMAILS = MONTH_SECONDS // 60 // 5  # per month, at most: one per DigestMinutes
-METRICS = 10
+METRICS = 10  # that are always published
 ALARMS = 7
 
 
@@ -96,7 +100,8 @@ def lines() -> list[Line]:
             SWEEPS * (INVOCATION + SWEEP_SECONDS * gb_second),
         ),
         Line("DynamoDB", _dynamodb_per_job(), SWEEPS * SWEEP_READS * READ_UNIT),
-        Line("S3 requests", _s3_per_job()),
+        Line("S3 requests", _s3_per_job(), AUDITS * S3_WRITE),
+        Line("S3 data transfer out, 10 MB per job", CLIP_GB * S3_OUT_GB),
         Line("S3 storage, 20 MB per job for a month", STORED_GB * S3_GB_MONTH),
         Line(
             "SQS, EventBridge",
@@ -116,7 +121,8 @@ def lines() -> list[Line]:
 
 def _dynamodb_per_job() -> float:
     write_units = sum(count * UNITS[kind] for kind, count in WRITES.items())
-    reads = CALLS["GetItem"] + CALLS["Query"]  # a unit each: up to 4 KB, consistent
+    # A unit each: up to 4 KB, consistent.
+    reads = CALLS["GetItem"] + CALLS["Query"] + AUDIT_READS
     return write_units * WRITE_UNIT + reads * READ_UNIT
 
 

@@ -12,6 +12,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ProfileNotFound
 
 from retake.aws.admission_store import AdmissionStore
+from retake.aws.clients import SIGNING
 from retake.aws.follow_ups import FollowUps
 from retake.aws.input_store import InputStore
 from retake.aws.job_store import JobStore
@@ -28,7 +29,7 @@ _PATIENT = Config(
     connect_timeout=5,
     max_pool_connections=16,
 )
-_SIGNING = _PATIENT.merge(Config(signature_version="s3v4"))
+_PATIENT_S3 = _PATIENT.merge(SIGNING)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,7 @@ class Stack:
     @cached_property
     def s3(self) -> Any:
         """Return an S3 client that can also sign URLs."""
-        return self.client("s3", _SIGNING)
+        return self.client("s3", _PATIENT_S3)
 
     @cached_property
     def table(self) -> Any:

@@ -10,7 +10,10 @@ from botocore.config import Config
 
 stack = boto3.client("cloudformation").describe_stacks(StackName="retake")["Stacks"][0]
 outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
-s3 = boto3.client("s3", config=Config(signature_version="s3v4"))
+# The URLs name the Region's host: the global one redirects while a bucket is new, and a signature
+# is valid for one host only.
+regional = {"addressing_style": "virtual", "us_east_1_regional_endpoint": "regional"}
+s3 = boto3.client("s3", config=Config(signature_version="s3v4", s3=regional))
 
 
 def presign(key):

@@ -1,4 +1,4 @@
-"""`sweep`: runs the reconciler, which moves on what stopped halfway."""
+"""`sweep`: moves on what stopped halfway, and ingests objects whose event never came."""
 
 from typing import Any
 
@@ -7,11 +7,14 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from retake import bootstrap
 from retake.observability import logger, metrics
 
-sweep = bootstrap.from_environment().sweep
+application = bootstrap.from_environment()
+sweep, audit = application.sweep, application.audit
 
 
 @logger.inject_lambda_context
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """Sweep once; the schedule calls every minute."""
-    return {"due": sweep.run()}
+    due = sweep.run()
+    audit.run()
+    return {"due": due}

@@ -15,7 +15,7 @@ CREDENTIALS = {
     "region_name": REGION,
 }
 LOCAL_KEY = "SG_local_simulator"
-MAX_REQUESTS_PER_MINUTE = 10_000  # the template's own limit
+MAX_REQUESTS_PER_MINUTE = 10_000  # in a scaled minute; the template's own limit is lower
 MIN_WAIT_SCALE = 0.001
 
 

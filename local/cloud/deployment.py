@@ -8,10 +8,32 @@ from pathlib import Path
 
 import boto3
 
-from .config import ARTIFACTS_BUCKET, CREDENTIALS, HOME, REGION, ROOT, STACK
+from .config import (
+    ARTIFACTS_BUCKET,
+    CREDENTIALS,
+    HOME,
+    MAX_REQUESTS_PER_MINUTE,
+    REGION,
+    ROOT,
+    STACK,
+)
 from .processes import clean_environment
 
 BUILD = "build"  # the folder's name
+# What the emulator needs changed: text of template.yaml, and its replacement. Nothing of this is in
+# the template that goes to AWS.
+ADAPTATIONS = {
+    # It speaks plain http, on loopback.
+    '{ Bool: { aws:SecureTransport: "false" } }': (
+        '{ Bool: { aws:SecureTransport: "false" }, NotIpAddress: { aws:SourceIp: 127.0.0.0/8 } }'
+    ),
+    # A scaled minute is shorter, so more requests fit into a real one.
+    "MaxValue: 300\n": f"MaxValue: {MAX_REQUESTS_PER_MINUTE}\n",
+    # It asks for a permission that AWS does not have.
+    "[sqs:ReceiveMessage, sqs:DeleteMessage]": (
+        "[sqs:ReceiveMessage, sqs:DeleteMessage, sqs:DeleteMessageBatch]"
+    ),
+}
 UNBUILT = ("functions", "statemachine", "layers/dependencies/python")
 
 
@@ -22,14 +44,15 @@ def deploy(
     template: Path | None = None,
     stack: str = STACK,
 ) -> dict[str, str]:
-    """Package and deploy a template as it is, and return the stack's outputs.
+    """Package and deploy a template, and return the stack's outputs.
 
     Parameters:
         endpoint: the embedded cloud's AWS endpoint.
         parameters: the stack's parameters.
         folder: for what is built and packaged. What was built before is used again, so an
             update of a stack replaces no code.
-        template: by default the project's, with its layers built.
+        template: by default the project's, with its layers built and adapted to the emulator;
+            another one is deployed as it is.
         stack: the stack's name.
     """
     _create_artifacts_bucket(endpoint)
@@ -65,8 +88,7 @@ def remove_build(folder: Path) -> None:
 def _build(folder: Path) -> Path:
     """Build what `sam build` builds and return the template's copy in the build.
 
-    The build mirrors the project, so the template's relative paths lead to built layers and the
-    template itself stays as it is.
+    The build mirrors the project, so the template's relative paths lead to built layers.
     """
     template = folder / "template.yaml"
     if template.exists():
@@ -76,7 +98,16 @@ def _build(folder: Path) -> Path:
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(ROOT / path)
     _make_layer("retake", "build-RetakeLayer", folder / "layers/retake")
-    shutil.copy(ROOT / "template.yaml", template)
+    template.write_text(adapt((ROOT / "template.yaml").read_text()))
+    return template
+
+
+def adapt(template: str) -> str:
+    """Return the template as the emulator needs it; each adaptation must apply once."""
+    for original, adapted in ADAPTATIONS.items():
+        if template.count(original) != 1:
+            raise ValueError(f"template.yaml has no longer exactly one {original!r}")
+        template = template.replace(original, adapted)
     return template
 
 

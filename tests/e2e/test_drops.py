@@ -4,7 +4,7 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
@@ -103,7 +103,7 @@ def test_the_request_has_a_signed_url_that_can_only_be_read(pipeline: Stack, cli
     (request,) = pipeline.submitted("signed/")
     signed = request["body"]["video_url"]
     url = urlsplit(signed)
-    assert unquote(url.path).endswith("signed/Ünï +%.mp4")
+    assert url.path.endswith(f"/.retake/{pipeline.job_of('signed/Ünï +%.MP4').id}.mp4")
     assert int(parse_qs(url.query)["X-Amz-Expires"][0]) >= 3600
     ranged = httpx.get(signed, headers={"Range": "bytes=4-7"}, trust_env=False)
     assert (ranged.status_code, ranged.content) == (206, b"ftyp")
@@ -257,3 +257,14 @@ def test_a_preset_is_enough_for_the_clips_of_its_folder(
         pipeline.send_drop_event(f"preset/{name}")
     pipeline.until_drained()
     assert len(pipeline.submitted("preset/")) == 3
+
+
+def test_a_drop_whose_events_are_lost_is_found_by_the_audit(pipeline: Stack, clip: Path) -> None:
+    with pipeline.losing_events():
+        pipeline.drop_pair("lost/clip.mp4", clip, {"prompt": "nobody announced it"})
+        pipeline.drop("lost/alone.mp4", clip)
+    pipeline.make_audit_due()
+    pipeline.sweep()
+    pipeline.until("lost/clip.mp4", "DELIVERED")
+    pipeline.until("lost/alone.mp4", "WAITING")
+    assert len(pipeline.submitted("lost/clip.mp4")) == 1

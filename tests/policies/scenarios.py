@@ -376,6 +376,15 @@ def a_result_is_emailed(scene: Scene) -> Iterator[None]:
     scene.eventually(is_emailed, "an empty notification queue")
 
 
+def the_events_of_a_drop_are_lost(scene: Scene) -> Iterator[None]:
+    with scene.losing_events():
+        scene.drop_pair(scene.key, scene.clip)
+    yield
+    scene.make_audit_due()
+    scene.invoke("Sweep")
+    scene.until_settled()
+
+
 def a_lost_response_is_found(scene: Scene) -> Iterator[None]:
     scene.rule(endpoint="submit", match=scene.key, times=1, fault="reset", processed=True)
     scene.drop_pair(scene.key, scene.clip)

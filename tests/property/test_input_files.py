@@ -1,6 +1,7 @@
 """Hostile keys: each has a kind, stays in its folder, and its outputs collide with nothing."""
 
 import json
+from urllib.parse import quote
 
 import pytest
 from hypothesis import example, given
@@ -35,9 +36,10 @@ def test_any_key_has_a_kind_and_names_that_s3_can_hold(key: str) -> None:
     ]
     if kind_of(key) in (FileKind.CLIP, FileKind.IMAGE):
         staged = input_files.staging_key(key, JOB_ID)
-        assert staged.startswith(f"{STAGING_PREFIX}{JOB_ID}/")
+        assert staged == f"{STAGING_PREFIX}{JOB_ID}{input_files.suffix_of(key)}"
         assert kind_of(staged) is FileKind.IGNORED
         assert not input_files.needs_copy(staged)
+        assert input_files.needs_copy(key) or quote(key) == key
         names += [overtaken, staged]
     assert all(0 < len(name.encode()) <= MAX_KEY_BYTES for name in names)
 
@@ -68,6 +70,6 @@ def test_an_accepted_first_frame_lies_in_the_folder_of_its_clip(key: str, name: 
         assert kind_of(frame_key) in (FileKind.IMAGE, FileKind.IGNORED)
 
 
-@pytest.mark.parametrize("key", ["clip.mp4/", "a//", ".retake/x.mp4", f".retake/{JOB_ID}/clip.mp4"])
+@pytest.mark.parametrize("key", ["clip.mp4/", "a//", ".retake/x.mp4", f".retake/{JOB_ID}.mp4"])
 def test_folders_and_staged_copies_are_ignored(key: str) -> None:
     assert kind_of(key) is FileKind.IGNORED

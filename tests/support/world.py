@@ -132,7 +132,10 @@ class World:
 
     def sweep(self) -> int:
         """Sweep once, in a function that has just been started."""
-        return int(self.application().sweep.run())
+        app = self.application()
+        due = int(app.sweep.run())
+        app.audit.run()
+        return due
 
     def poll(self, job_id: str = "j1", **changes: Any) -> WaitLoop:
         """Poll once, from the beginning of a wait loop."""

@@ -7,6 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from bench import costs
 from retake.domain.job import State
 from retake.segmind.responses import Response
@@ -77,6 +79,13 @@ def test_a_job_makes_the_calls_that_the_calculator_counts(world: World, clip_byt
     calls, writes = count_calls(world, clip_bytes)
     assert dict(calls) == costs.CALLS
     assert dict(writes) == costs.WRITES
+
+
+def test_what_segmind_downloads_is_the_largest_item_of_a_job() -> None:
+    lines = {line.service: 1000 * line.per_job for line in costs.lines()}
+    transfer = lines["S3 data transfer out, 10 MB per job"]
+    assert transfer == pytest.approx(0.90)
+    assert transfer == max(lines.values())
 
 
 def test_the_page_shows_what_the_calculator_says() -> None:

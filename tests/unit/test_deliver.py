@@ -4,17 +4,19 @@ import functools
 import hashlib
 import io
 import random
+import socket
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, ClassVar
 
 import boto3
 import pytest
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
-from retake.aws.s3 import OutputBucket
+from retake.aws.s3 import OutputBucket, UploadBrokenError
 from retake.domain.job import State
 from retake.domain.limits import FILE_LIFETIME_SECONDS
 from retake.domain.wait_loop import NextStep, WaitLoop
@@ -202,8 +204,12 @@ class _S3Handler(BaseHTTPRequestHandler):
     """S3, as far as one upload needs it."""
 
     protocol_version = "HTTP/1.1"
+    faults: ClassVar[list[int]] = []  # statuses of the next responses; 0 resets the connection
 
     def do_PUT(self) -> None:
+        if self.faults:
+            self._fail(self.faults.pop(0))
+            return
         left = int(self.headers["content-length"])
         while left:
             chunk = self.rfile.read1(left)
@@ -216,6 +222,14 @@ class _S3Handler(BaseHTTPRequestHandler):
             self.send_header("ETag", '"e"')
             self.send_header("Content-Length", "0")
             self.end_headers()
+
+    def _fail(self, status: int) -> None:
+        self.rfile.read1(1000)
+        self.close_connection = True
+        if status:
+            self.send_error(status)
+        else:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
     def log_message(self, *_: object) -> None: ...
 
@@ -310,3 +324,43 @@ def test_a_download_that_breaks_for_good_during_the_upload_is_retried_later(
         result_files=BreakingResultFiles(reads=3), output_bucket=HttpVideos(world, http_bucket)
     )
     assert app.deliverer.deliver(world.loop()).next_step is NextStep.WAIT
+
+
+@pytest.mark.parametrize("fault", [0, 503])
+def test_an_upload_that_breaks_off_is_retried_with_the_reason_on_the_job(
+    world: World, http_bucket: OutputBucket, monkeypatch: pytest.MonkeyPatch, fault: int
+) -> None:
+    """A stream cannot be rewound, so boto3 cannot repeat the upload itself."""
+    delivering(world)
+    world.clock.now += 20 * 86400  # the file is there, so it is not lost, however late it is
+    monkeypatch.setattr(_S3Handler, "faults", [fault])
+    bucket = HttpVideos(world, http_bucket)
+    app = world.application(result_files=FakeResultFiles(), output_bucket=bucket)
+    loop = app.deliverer.deliver(world.loop())
+    assert (loop.next_step, loop.wait_seconds) == (NextStep.WAIT, 30)
+    assert "the upload to S3 broke off" in (world.job().reason or "")
+    assert world.job().delivery_attempts == 1
+    assert app.deliverer.deliver(loop).next_step is NextStep.SETTLE
+    assert world.state() is State.DELIVERED
+
+
+@pytest.mark.parametrize(("status", "error"), [(503, UploadBrokenError), (403, ClientError)])
+def test_s3_can_ask_to_slow_down_but_not_to_stay_away(status: int, error: type[Exception]) -> None:
+    class Unwilling(PartsOnly):
+        aborted = 0
+
+        def upload_part(self, **_: Any) -> dict[str, str]:
+            response: Any = {
+                "Error": {"Code": "SlowDown"},
+                "ResponseMetadata": {"HTTPStatusCode": status},
+            }
+            raise ClientError(response, "UploadPart")
+
+        def abort_multipart_upload(self, **_: Any) -> None:
+            self.aborted += 1
+
+    s3 = Unwilling()
+    bucket = OutputBucket(s3=s3, name="output")
+    with pytest.raises(error):
+        bucket.put_video("k", io.BytesIO(VIDEO), length=None, metadata={}, replaces=None)
+    assert s3.aborted == 1

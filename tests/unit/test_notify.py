@@ -186,7 +186,7 @@ def test_events_that_were_sent_and_not_deleted_are_sent_again_an_interval_later(
 ) -> None:
     inbox.put(job_event("Lost", 1))
     with pytest.raises(ClientError):
-        inbox.sweep(sqs=FailingClient(inbox.sqs, "delete_message"))
+        inbox.sweep(sqs=FailingClient(inbox.sqs, "delete_message_batch"))
     assert inbox.emails() == ["Retake: shoot/clip-1.mp4 lost"]
     inbox.return_received()
     inbox.world.clock.now += 60

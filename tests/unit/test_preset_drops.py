@@ -4,7 +4,7 @@ import io
 import json
 import time
 from collections.abc import Callable
-from itertools import permutations, product
+from itertools import count, permutations, product
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from retake.domain.input_files import PRESET_NAME, Drop, job_id
 from retake.domain.intake import PRESET_GRACE_SECONDS, InputRecord
 from retake.domain.sidecar import Sidecar, parse
 from retake.services import ingest as ingest_module
+from retake.services.ingest import WAKE_SECONDS
 from tests.support.drops import (
     accepted_jobs,
     all_status_files,
@@ -305,6 +306,7 @@ def test_a_preset_wakes_many_clips_page_by_page(
 ) -> None:
     page_clips = 50
     monkeypatch.setattr(ingest_module, "PAGE_CLIPS", page_clips)
+    monkeypatch.setattr(ingest_module, "WAKE_SECONDS", 0)
     keys = [f"a/{number:04}.mp4" for number in range(110)]
     for key in keys:
         world.drop(key, b"clip")
@@ -325,12 +327,32 @@ def test_a_preset_wakes_many_clips_page_by_page(
     assert most <= page_clips + 5  # calls, and as many messages
 
 
+def test_pages_are_looked_at_in_one_call_while_there_is_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lambda stops a chain of messages to a function's own queue after about 16."""
+    monkeypatch.setattr(ingest_module, "PAGE_CLIPS", 1)
+    keys = [f"a/{number:02}.mp4" for number in range(20)]
+    for key in keys:
+        world.drop(key, b"clip")
+        world.records.wait(key, "waits for its sidecar", due_at=0)
+    world.drop("a/_retake.json", OIL)
+    world.ingest("a/_retake.json")
+    assert world.queue.keys == keys
+    assert world.queue.pages == []
+
+
 @pytest.mark.slow
-def test_a_first_frame_wakes_a_thousand_clips_page_by_page(world: World, look_bytes: bytes) -> None:
+def test_a_first_frame_wakes_a_thousand_clips_in_three_messages(
+    world: World, look_bytes: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keys = [f"a/{number:04}.mp4" for number in range(1100)]
     for key in keys:
         world.records.link_first_frame("a/look.png", key)
     world.drop("a/look.png", look_bytes)
+    looks = count(1)
+    # 500 clips take the time that one message has.
+    monkeypatch.setattr(world.app.ingest, "_clock", lambda: next(looks) * WAKE_SECONDS / 499.5)
     pages: list[tuple[str, str | None]] = [("a/look.png", None)]
     woken = []
     while pages:

@@ -140,6 +140,25 @@ def test_a_submit_whose_response_is_lost_may_have_been_accepted(
     assert len(server.requests) == 1
 
 
+def test_a_submit_gets_a_connection_of_its_own(server: Server) -> None:
+    """A connection that was used before is dead: it takes a request, and nobody responds."""
+    used: list[object] = []
+
+    def respond_once(request: Request) -> None:
+        if request.connection in used:
+            request.close_connection = True
+            return
+        used.append(request.connection)
+        reply(200, b'{"request_id": "r-1"}')(request)
+
+    server.responses = [respond_once] * 4
+    client = client_of(server)
+    client.status("r")
+    responses = [client.send(client.new_submit({})) for _ in range(2)]
+    assert [response.status for response in responses] == [200, 200]
+    assert client.status("r").status == 0, "polls reuse their connection"
+
+
 def test_a_submit_that_could_not_connect_was_not_sent() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))

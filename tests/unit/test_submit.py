@@ -276,12 +276,17 @@ def test_a_clip_that_has_changed_is_sent_from_a_copy_of_the_checked_version(
     job_id = world.claimed(key=key)
     change(world, key)
     world.submit(job_id)
-    copy, content = sent_file(world)
-    assert copy.startswith(".retake/j1/")
-    assert copy.endswith(".mp4")
-    assert content == b"j1"
-    url = f"https://input.s3.eu-central-1.amazonaws.com/{copy}"
-    assert unquote(stored_body(world)["video_url"]) == url
+    assert sent_file(world) == (".retake/j1.mp4", b"j1")
+    url = "https://input.s3.eu-central-1.amazonaws.com/.retake/j1.mp4"
+    assert stored_body(world)["video_url"] == url
+
+
+@pytest.mark.parametrize("key", ["my clip.mp4", "ä.mp4", "clip.MP4", "x/" * 60 + "clip.mp4"])
+def test_a_clip_whose_key_is_not_plain_and_short_is_sent_from_a_copy(
+    world: World, key: str
+) -> None:
+    world.submit(world.claimed(key=key))
+    assert sent_file(world) == (".retake/j1.mp4", b"j1")
 
 
 def test_a_copy_has_no_tags_because_copying_them_needs_permissions_for_tags(
@@ -302,7 +307,7 @@ def test_a_first_frame_that_has_changed_is_sent_from_a_copy_of_the_checked_versi
     job_id = world.claimed(first_frame=dropped_frame(world))
     change(world, "look.png")
     world.submit(job_id)
-    assert sent_file(world, "first_frame_url") == (".retake/j1/look.png", b"look")
+    assert sent_file(world, "first_frame_url") == (".retake/j1.png", b"look")
     assert sent_file(world) == ("clip.mp4", b"j1")
 
 

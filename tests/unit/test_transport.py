@@ -54,6 +54,23 @@ def test_past_the_deadline_every_step_times_out(error: type[httpcore.TimeoutExce
         backend.remaining(20, error)
 
 
+@pytest.mark.parametrize(("max_idle", "connections"), [(None, 1), (0, 3)])
+def test_connections_are_kept_or_not(
+    server: Server, max_idle: int | None, connections: int
+) -> None:
+    ports: list[int] = []
+
+    def respond(request: Request) -> None:
+        ports.append(request.client_address[1])
+        reply(200)(request)
+
+    server.responses = [respond] * 3
+    client = new_client(DeadlineBackend(), max_idle=max_idle)
+    for _ in range(3):
+        client.get(server.url)
+    assert len(set(ports)) == connections
+
+
 def test_past_the_deadline_no_connection_is_opened(server: Server) -> None:
     backend = DeadlineBackend()
     backend.end_in(0)

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from .aws.admission_store import AdmissionStore
+from .aws.audit_store import AuditStore
 from .aws.clients import Clients
 from .aws.email_log import EmailLog
 from .aws.follow_ups import FollowUps
@@ -38,6 +39,7 @@ from .settings import Settings
 if TYPE_CHECKING:
     from .segmind.client import SegmindClient
     from .segmind.download import ResultFiles
+    from .services.audit import BucketAudit
     from .services.claim import Candidates, Claims
     from .services.deliver import Deliverer
     from .services.ingest import Ingest
@@ -115,7 +117,7 @@ class Application:
 
     @cached_property
     def events(self) -> EventBus:
-        return EventBus(events=self.clients.events)
+        return EventBus(events=self.clients.events, stack_id=self.settings.stack_id)
 
     @cached_property
     def executions(self) -> Executions:
@@ -222,6 +224,7 @@ class Application:
             claims=self.claims,
             waiting=self.waiting,
             queue=self.queue,
+            clock=self.clock,
         )
 
     @cached_property
@@ -335,6 +338,18 @@ class Application:
                 sns=self.clients.notification_sns, arn=settings.notification_topic_arn
             ),
             interval_minutes=settings.digest_minutes,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def audit(self) -> "BucketAudit":
+        from .services.audit import BucketAudit
+
+        return BucketAudit(
+            bucket=self.input_bucket,
+            records=self.records,
+            store=AuditStore(table=self.table),
+            queue=self.queue,
             clock=self.clock,
         )
 

@@ -9,6 +9,7 @@ from typing import Any
 class Settings:
     """The variables that the template sets; one that a function does not get stays empty."""
 
+    stack_id: str = ""
     jobs_table: str = ""
     input_bucket: str = ""
     output_bucket: str = ""
@@ -32,6 +33,10 @@ class Settings:
         for setting in fields(cls):
             text = os.environ.get(setting.name.upper())
             if text is not None:
-                number_or_text: Any = type(setting.default)
-                given[setting.name] = number_or_text(text)
+                given[setting.name] = _parse(text, type(setting.default))
         return cls(**given)
+
+
+def _parse(text: str, kind: type) -> Any:
+    """Read a value; CloudFormation's numbers may have a fraction where a whole one is meant."""
+    return int(float(text)) if kind is int else kind(text)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from local.cloud.deployment import adapt
 from retake.domain.limits import RECORD_LIFETIME_SECONDS
 from retake.segmind.client import REQUEST_SECONDS
 from retake.segmind.download import DOWNLOAD_SECONDS
@@ -55,7 +56,9 @@ def tasks() -> dict[str, Any]:
 
 
 def test_the_definition_is_valid_step_functions(tmp_path: Path) -> None:
-    definition = json.loads(re.sub(r"\$\{\w+\}", FUNCTION_ARN, DEFINITION))
+    definition = json.loads(
+        re.sub(r"\$\{\w+\}", FUNCTION_ARN, DEFINITION.replace("${Partition}", "aws"))
+    )
     machine = {
         "Type": "AWS::StepFunctions::StateMachine",
         "Properties": {"RoleArn": ROLE_ARN, "Definition": definition},
@@ -91,10 +94,12 @@ def test_the_wait_loop_ends_before_the_record_and_every_task_has_a_limit() -> No
 def test_the_state_machine_may_do_exactly_what_its_definition_needs() -> None:
     machine = RESOURCES["WaitLoop"]["Properties"]
     substitutions = machine["DefinitionSubstitutions"]
-    assert {task["Resource"] for task in tasks().values()} == {"arn:aws:states:::lambda:invoke"}
+    resources = {task["Resource"] for task in tasks().values()}
+    assert resources == {"arn:${Partition}:states:::lambda:invoke"}
+    assert substitutions["Partition"] == {"Ref": "AWS::Partition"}
     names = [task["Arguments"]["FunctionName"].strip("${}") for task in tasks().values()]
     functions = [substitutions[name] for name in names]
-    assert len(functions) == len(substitutions)
+    assert len(functions) + 1 == len(substitutions)
     (policy,) = RESOURCES["WaitLoopRole"]["Properties"]["Policies"]
     invoke, *others = policy["PolicyDocument"]["Statement"]
     assert (invoke["Action"], invoke["Resource"]) == ("lambda:InvokeFunction", functions)
@@ -129,21 +134,39 @@ def test_staged_copies_are_not_drops() -> None:
     assert RESOURCES["OutputBucket"]["Properties"].get("NotificationConfiguration") is None
 
 
-def test_a_message_stays_invisible_for_longer_than_its_function_runs() -> None:
-    assert RESOURCES["DropQueue"]["Properties"]["VisibilityTimeout"] > FUNCTION_SECONDS
+def test_throttling_in_a_new_account_turns_no_message_into_a_dead_letter() -> None:
+    """A new account has 10 concurrent calls; AWS recommends six times the function's time-out."""
+    queue = RESOURCES["DropQueue"]["Properties"]
+    assert queue["VisibilityTimeout"] >= 6 * FUNCTION_SECONDS
+    assert queue["RedrivePolicy"]["maxReceiveCount"] >= 10
+    drop = RESOURCES["SubmitFunction"]["Properties"]["Events"]["Drop"]["Properties"]
+    assert drop["ScalingConfig"]["MaximumConcurrency"] <= 5
+
+
+def test_the_digest_is_about_this_stack_only() -> None:
+    pattern = RESOURCES["OutcomeRule"]["Properties"]["EventPattern"]
+    assert pattern["resources"] == [{"Ref": "AWS::StackId"}]
+    environment = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
+    assert environment["STACK_ID"] == {"Ref": "AWS::StackId"}
+
+
+def test_the_emulator_gets_its_exceptions_from_local_only() -> None:
+    template = (ROOT / "template.yaml").read_text()
+    assert "127.0.0" not in template
+    adapted = adapt(template)
+    assert "127.0.0.0/8" in adapted
+    with pytest.raises(ValueError, match="no longer"):
+        adapt(adapted)
 
 
 @BUCKETS
-def test_buckets_deny_plain_http_except_from_loopback(bucket: str) -> None:
+def test_buckets_deny_plain_http(bucket: str) -> None:
     policies = of_type("AWS::S3::BucketPolicy").values()
     (policy,) = [each["PolicyDocument"] for each in policies if each["Bucket"] == {"Ref": bucket}]
     (deny,) = policy["Statement"]
     assert (deny["Effect"], deny["Principal"], deny["Action"]) == ("Deny", "*", "s3:*")
     assert len(deny["Resource"]) == 2
-    assert deny["Condition"] == {
-        "Bool": {"aws:SecureTransport": "false"},
-        "NotIpAddress": {"aws:SourceIp": "127.0.0.0/8"},
-    }
+    assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
 def test_every_asynchronous_step_has_retries_and_keeps_what_fails() -> None:
@@ -195,7 +218,10 @@ def test_every_alarm_has_a_published_metric_notifies_people_and_is_on_the_dashbo
     body = dashboard["DashboardBody"]["Fn::Sub"]
     json.loads(re.sub(r"\$\{[^}]+\}", "x", body))
     for name, alarm in of_type("AWS::CloudWatch::Alarm").items():
-        assert alarm["AlarmActions"] == [{"Ref": "NotificationTopic"}] == alarm["OKActions"]
+        if alarm.get("ActionsEnabled", True):
+            assert alarm["AlarmActions"] == [{"Ref": "NotificationTopic"}] == alarm["OKActions"]
+        else:  # the digest notifies of it
+            assert name in ("CircuitOpenAlarm", "BudgetExhaustedAlarm")
         assert alarm["Namespace"] != "Retake" or f'"{alarm["MetricName"]}"' in code
         assert f"${{{name}.Arn}}" in body
     for metric in re.findall(r'"Retake", "(\w+)"', body):
@@ -209,7 +235,9 @@ def test_buckets_are_private_encrypted_versioned_and_retained(bucket: str) -> No
     assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
     assert properties["VersioningConfiguration"] == {"Status": "Enabled"}
     assert properties["BucketEncryption"]
-    assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("Retain", "Retain")
+    # Otherwise a failed first deployment would leave it behind, and block the next one.
+    assert resource["DeletionPolicy"] == "RetainExceptOnCreate"
+    assert resource["UpdateReplacePolicy"] == "Retain"
     rules = properties["LifecycleConfiguration"]["Rules"]
     assert any("AbortIncompleteMultipartUpload" in rule for rule in rules)
 

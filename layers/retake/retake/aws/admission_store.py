@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from ..domain.admission import Admission, Denial
 from ..domain.job import HoldReason
 from . import dynamodb
@@ -50,13 +48,5 @@ class AdmissionStore:
 
     def _write(self, admission: Admission, before: int) -> bool:
         item = dynamodb.to_item(admission) | dynamodb.key(_PK) | {"version": before + 1}
-        try:
-            self._table.put_item(
-                Item=item,
-                ConditionExpression="attribute_not_exists(pk) OR version = :before",
-                ExpressionAttributeValues={":before": before},
-            )
-        except ClientError as error:
-            dynamodb.raise_unless_lost_race(error)
-            return False
-        return True
+        condition = "attribute_not_exists(pk) OR version = :before"
+        return dynamodb.put_if(self._table, item, condition, before=before)

@@ -12,13 +12,17 @@ _DEFAULT = Config(connect_timeout=3, read_timeout=15, retries=_RETRIES)
 _IMPATIENT = Config(
     connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 2}
 )
+# Every address of S3 names the Region. By default, a signed URL names the global host: while a
+# bucket is new, that redirects to the Region, where the signature isn't valid.
+REGIONAL_S3 = {"addressing_style": "virtual", "us_east_1_regional_endpoint": "regional"}
+SIGNING = Config(signature_version="s3v4", s3=REGIONAL_S3)
 # An unseekable body of known length is sent in one pass only without a checksum trailer.
 _STREAMING = Config(
     connect_timeout=3,
     read_timeout=60,
     retries=_RETRIES,
     signature_version="s3v4",
-    s3={"payload_signing_enabled": False},
+    s3={**REGIONAL_S3, "payload_signing_enabled": False},
     request_checksum_calculation="when_required",
 )
 

@@ -40,6 +40,28 @@ def get(table: Any, pk: str) -> Item | None:
     return found
 
 
+def put_if(table: Any, item: Item, condition: str, **values: Any) -> bool:
+    """Put an item if a condition holds, and tell whether it did.
+
+    Parameters:
+        table: a boto3 Table.
+        item: the item.
+        condition: the condition, with values such as `:before`.
+        values: these values by name, such as `before`.
+    """
+    given = {f":{name}": value for name, value in values.items()}
+    try:
+        table.put_item(
+            Item=item,
+            ConditionExpression=condition,
+            **({"ExpressionAttributeValues": given} if given else {}),
+        )
+    except ClientError as error:
+        raise_unless_lost_race(error)
+        return False
+    return True
+
+
 def pages(read: Callable[..., Any], **query: Any) -> Iterator[Item]:
     """Yield the items of a query or scan, page by page."""
     while True:

@@ -10,6 +10,8 @@ from .dynamodb import AT_ATTRIBUTE, FOLLOW_UP_INDEX, QUEUE_ATTRIBUTE, Item
 from .input_store import record_from_item
 from .job_store import job_from_item
 
+MAX_COUNT_PAGES = 20  # of 1 MB each, which is about 1,000 records
+
 
 class FollowUps:
     """Queries the index; its reads are eventually consistent.
@@ -38,9 +40,16 @@ class FollowUps:
             yield from map(entry_from_item, dynamodb.pages(self._table.query, **self._query(queue)))
 
     def count(self, queue: FollowUpQueue, before: float) -> int:
-        """Count the records of a queue that were due before a second; one page is enough."""
+        """Count the records of a queue that were due before a second, over a few pages."""
         query = self._query(queue, "#at < :at", int(before))
-        return int(self._table.query(Select="COUNT", **query)["Count"])
+        counted = 0
+        for _ in range(MAX_COUNT_PAGES):
+            page = self._table.query(Select="COUNT", **query)
+            counted += int(page["Count"])
+            if "LastEvaluatedKey" not in page:
+                break
+            query["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+        return counted
 
     def _query(
         self, queue: FollowUpQueue, condition: str = "", at: int | None = None

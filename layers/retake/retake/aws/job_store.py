@@ -59,19 +59,12 @@ class JobStore:
             version=replaces.version + 1 if replaces else 1,
             follow_up=self._due_in(STEP_SECONDS),
         )
-        condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(pk)"}
-        if replaces:
-            condition = {
-                "ConditionExpression": "version = :version",
-                "ExpressionAttributeValues": {":version": replaces.version},
-            }
         item = dynamodb.to_item(created) | dynamodb.key(f"job#{job.id}")
-        try:
-            self._table.put_item(Item=item, **condition)
-        except ClientError as error:
-            dynamodb.raise_unless_lost_race(error)
-            return None
-        return created
+        if replaces:
+            condition, before = "version = :before", {"before": replaces.version}
+        else:
+            condition, before = "attribute_not_exists(pk)", {}
+        return created if dynamodb.put_if(self._table, item, condition, **before) else None
 
     def advance(
         self,
@@ -132,16 +125,8 @@ class JobStore:
             Whether it belongs to this submit; false when it belongs to another.
         """
         item = dynamodb.key(f"request#{request_id}") | {"correlation_id": correlation_id}
-        try:
-            self._table.put_item(
-                Item=item,
-                ConditionExpression="attribute_not_exists(pk) OR correlation_id = :mine",
-                ExpressionAttributeValues={":mine": correlation_id},
-            )
-        except ClientError as error:
-            dynamodb.raise_unless_lost_race(error)
-            return False
-        return True
+        condition = "attribute_not_exists(pk) OR correlation_id = :mine"
+        return dynamodb.put_if(self._table, item, condition, mine=correlation_id)
 
     def request_owner(self, request_id: str) -> str | None:
         """Return the correlation ID of the submit that a request belongs to, if it is ours."""

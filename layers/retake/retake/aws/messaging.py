@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -89,10 +88,11 @@ class EventBus:
 
     Parameters:
         events: an EventBridge client.
+        stack_id: the ARN of the stack, by which rules tell its events from another stack's.
     """
 
-    def __init__(self, *, events: Any) -> None:
-        self._events = events
+    def __init__(self, *, events: Any, stack_id: str) -> None:
+        self._events, self._stack_id = events, stack_id
 
     def put(self, name: str, detail: Mapping[str, Any]) -> None:
         """Put one event, such as `Retake Delivered`; raise when the bus rejects it.
@@ -104,6 +104,7 @@ class EventBus:
         entry = {
             "Source": EVENT_SOURCE,
             "DetailType": f"Retake {name}",
+            "Resources": [self._stack_id],
             "Detail": json.dumps(detail, ensure_ascii=False),
         }
         response = self._events.put_events(Entries=[entry])
@@ -133,13 +134,16 @@ class NotificationQueue:
         ]
 
     def delete(self, receipts: Sequence[str]) -> None:
-        """Delete events that were received."""
+        """Delete events that were received; raise when one is not deleted, and comes back."""
 
-        def delete_one(receipt: str) -> None:
-            self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=receipt)
-
-        with ThreadPoolExecutor(_BATCH) as pool:
-            list(pool.map(delete_one, receipts))
+        for first in range(0, len(receipts), _BATCH):
+            entries = [
+                {"Id": str(number), "ReceiptHandle": receipt}
+                for number, receipt in enumerate(receipts[first : first + _BATCH])
+            ]
+            deleted = self._sqs.delete_message_batch(QueueUrl=self._url, Entries=entries)
+            if deleted.get("Failed"):
+                raise RuntimeError(f"SQS did not delete {deleted['Failed']}")
 
 
 class NotificationTopic:

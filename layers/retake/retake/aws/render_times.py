@@ -1,6 +1,5 @@
 """How long the last renders took, in DynamoDB; poll schedules are learned from it."""
 
-from contextlib import suppress
 from typing import Any
 
 from ..domain.poll_schedule import RENDER_WINDOW
@@ -28,9 +27,6 @@ class RenderTimes:
         """Add a render; one that cannot be written at once is dropped."""
         item = dynamodb.get(self._table, _PK) or {"version": 0, "seconds": []}
         newest = [*item["seconds"], dynamodb.to_attribute(float(seconds))][-RENDER_WINDOW:]
-        with suppress(self._table.meta.client.exceptions.ConditionalCheckFailedException):
-            self._table.put_item(
-                Item=dynamodb.key(_PK) | {"version": item["version"] + 1, "seconds": newest},
-                ConditionExpression="attribute_not_exists(pk) OR version = :before",
-                ExpressionAttributeValues={":before": item["version"]},
-            )
+        added = dynamodb.key(_PK) | {"version": item["version"] + 1, "seconds": newest}
+        condition = "attribute_not_exists(pk) OR version = :before"
+        dynamodb.put_if(self._table, added, condition, before=item["version"])

@@ -7,18 +7,32 @@ from typing import Any, Protocol
 from urllib.parse import unquote_plus
 
 import boto3
-from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import (
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+    UnseekableStreamError,
+)
 
 from ..domain.input_files import FileKind, InputFile, beside, kind_of, needs_copy, staging_key, stem
 from ..domain.limits import MAX_KEY_BYTES, SIGNED_URL_SECONDS
+from ..domain.refusal import Refusal
 from ..domain.status_file import printable
+from .clients import SIGNING
 from .dynamodb import error_code
 
 _BLOCK_BYTES = 65536
 _BLOCKS_KEPT = 4
 _PART_BYTES = 8 * 1024 * 1024  # of a multipart upload; 10,000 parts are more than any result
 _NOT_FOUND = frozenset({"404", "NoSuchKey", "NotFound"})
+# A stream cannot be rewound, so boto3 ends its own retry of an upload with the first of these.
+_BROKEN_UPLOAD = (
+    UnseekableStreamError,
+    HTTPClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+)
 _CONTENT_TYPES = {
     ".mp4": "video/mp4",
     ".png": "image/png",
@@ -26,6 +40,23 @@ _CONTENT_TYPES = {
     ".jpeg": "image/jpeg",
     ".webp": "image/webp",
 }
+
+
+class UnreadableError(Exception):
+    """An object exists, but the pipeline may not or cannot read it.
+
+    Attributes:
+        file: the object, as the bucket lists it.
+        refusal: why it cannot be read, and the cure.
+    """
+
+    def __init__(self, file: InputFile, refusal: Refusal) -> None:
+        super().__init__(refusal.reason)
+        self.file, self.refusal = file, refusal
+
+
+class UploadBrokenError(Exception):
+    """An upload to the output bucket broke off; it can be repeated from the start."""
 
 
 class Body(Protocol):
@@ -53,6 +84,7 @@ class InputBucket:
         except ClientError as error:
             if error_code(error) in _NOT_FOUND:
                 return None
+            self._raise_if_unreadable(key, error)
             raise
         return _input_file(key, found)
 
@@ -74,6 +106,7 @@ class InputBucket:
         except ClientError as error:
             if error_code(error) == "NoSuchKey":
                 return None
+            self._raise_if_unreadable(key, error)
             raise
         with closing(found["Body"]) as body:
             # A small object is read to its end: only then a broken connection is noticed.
@@ -108,18 +141,55 @@ class InputBucket:
         clips = [other for other in keys if kind_of(other) is FileKind.CLIP]
         return clips, found.get("NextContinuationToken")
 
+    def list_after(self, key: str, limit: int) -> tuple[list[InputFile], bool]:
+        """List at most `limit` objects after a key, in the order of their keys.
+
+        Returns:
+            The objects, without their version ids, and whether there are more.
+        """
+        found = self._s3.list_objects_v2(Bucket=self.name, StartAfter=key, MaxKeys=limit)
+        listed = [_listed_file(item) for item in found.get("Contents", ())]
+        return listed, bool(found["IsTruncated"])
+
     def read(self, file: InputFile, offset: int, length: int) -> bytes:
         """Read up to `length` bytes of this very content; raise if it was overwritten."""
         if offset >= file.size or length <= 0:
             return b""
-        found = self._s3.get_object(
-            Bucket=self.name,
-            Key=file.key,
-            Range=f"bytes={offset}-{offset + length - 1}",
-            IfMatch=f'"{file.etag}"',
-        )
+        try:
+            found = self._s3.get_object(
+                Bucket=self.name,
+                Key=file.key,
+                Range=f"bytes={offset}-{offset + length - 1}",
+                IfMatch=f'"{file.etag}"',
+            )
+        except ClientError as error:
+            self._raise_if_unreadable(file.key, error)
+            raise
         content: bytes = found["Body"].read()
         return content
+
+    def _raise_if_unreadable(self, key: str, error: ClientError) -> None:
+        """Raise `UnreadableError` when an error says that reading can never succeed.
+
+        Access that is denied for another reason, such as a role that is still being created, is
+        not judged here: SQS delivers the message again.
+        """
+        code = error_code(error)
+        message = str(error.response["Error"].get("Message", ""))
+        if code == "InvalidObjectState":
+            reason, cure = f"{key} is archived", "restore it to a storage class that can be read"
+        elif code in ("400", "InvalidRequest", "BadRequest"):
+            reason = f"{key} is encrypted with a key that the client provided (SSE-C)"
+            cure = "upload it without SSE-C"
+        elif code.startswith("KMS.") or (code == "AccessDenied" and "kms:" in message.lower()):
+            reason = f"{key} is encrypted with a KMS key that the pipeline may not use"
+            cure = "upload it with the bucket's default encryption"
+        else:
+            return
+        listed = self._s3.list_objects_v2(Bucket=self.name, Prefix=key, MaxKeys=1)
+        for item in listed.get("Contents", ()):
+            if item["Key"] == key:
+                raise UnreadableError(_listed_file(item), Refusal(reason, cure)) from error
 
     def random_access(self, file: InputFile) -> Callable[[int, int], bytes]:
         """Return a `read_at(offset, length)` for this very content."""
@@ -128,15 +198,15 @@ class InputBucket:
     def stage(self, file: InputFile, job_id: str) -> str | None:
         """Return the key under which Segmind can fetch this very content.
 
-        It is the file's own key while that has this content and a suffix that Segmind accepts.
-        Otherwise a copy is made: the clip is named `.MP4`, or was overwritten or deleted while
-        its job was held.
+        It is the file's own key while that has this content, is plain, and is short. Otherwise a
+        copy is made: the key would be changed or refused on its way, or the clip was overwritten
+        or deleted while its job was held.
 
         Returns:
             The key; `None` when this version does not exist any more.
         """
-        now = self.head(file.key)
-        if now and now.etag == file.etag and not needs_copy(file.key):
+        now = None if needs_copy(file.key) else self.head(file.key)
+        if now and now.etag == file.etag:
             return file.key
         source = {"Bucket": self.name, "Key": file.key}
         if file.version:
@@ -210,7 +280,7 @@ def signing_client(credentials: Mapping[str, str]) -> Any:
         aws_access_key_id=credentials["AccessKeyId"],
         aws_secret_access_key=credentials["SecretAccessKey"],
         aws_session_token=credentials["SessionToken"],
-        config=Config(signature_version="s3v4"),
+        config=SIGNING,
     )
 
 
@@ -283,6 +353,9 @@ class OutputBucket:
 
         Returns:
             The new ETag; `None` when another function has written the key meanwhile.
+
+        Raises:
+            UploadBrokenError: the connection broke, or S3 asks to slow down.
         """
         guard = {"IfMatch": replaces} if replaces else {"IfNoneMatch": "*"}
         target = {
@@ -299,7 +372,11 @@ class OutputBucket:
         except ClientError as error:
             if error_code(error) in ("PreconditionFailed", "ConditionalRequestConflict"):
                 return None
+            if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
+                raise UploadBrokenError(f"S3 responded with {error_code(error)}") from error
             raise
+        except _BROKEN_UPLOAD as error:
+            raise UploadBrokenError(f"the upload to S3 broke off: {error}") from error
 
     def _put_parts(self, target: dict[str, Any], body: Body, guard: dict[str, str]) -> str:
         upload = {"Bucket": self.name, "Key": target["Key"]}
@@ -345,6 +422,15 @@ def _input_file(key: str, found: Mapping[str, Any]) -> InputFile:
         size=found["ContentLength"],
         modified=found["LastModified"],
         version=None if version == "null" else version,
+    )
+
+
+def _listed_file(item: Mapping[str, Any]) -> InputFile:
+    return InputFile(
+        key=item["Key"],
+        etag=item["ETag"].strip('"'),
+        size=item["Size"],
+        modified=item["LastModified"],
     )
 
 

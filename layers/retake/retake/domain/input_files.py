@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
@@ -16,6 +17,9 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 OTHER_VIDEO_SUFFIXES = frozenset(
     {".mov", ".m4v", ".avi", ".mkv", ".webm", ".mxf", ".mpg", ".mpeg", ".wmv"}
 )
+# With a short key, a signed URL stays below the 2,083 characters that some validators accept.
+MAX_PLAIN_KEY_CHARACTERS = 100
+_PLAIN_CHARACTERS = re.compile(r"[\w./-]+", re.ASCII)
 CONVERT_CURE = "export the clip as an MP4 (H.264) and drop that"
 
 
@@ -131,6 +135,11 @@ def sidecar_key(clip_key: str) -> str:
     return f"{stem(clip_key)}.json"
 
 
+def clip_keys(sidecar_key: str) -> list[str]:
+    """Return the keys of the clips that a sidecar belongs to, in their usual spellings."""
+    return [f"{stem(sidecar_key)}{suffix}" for suffix in (".mp4", ".MP4")]
+
+
 def deciding_sidecar(keys: list[str]) -> str | None:
     """Return which of several spellings of a sidecar (`.json`, `.JSON`) is used."""
     return max((key for key in keys if kind_of(key) is FileKind.SIDECAR), default=None)
@@ -162,13 +171,19 @@ def status_key(name: str, suffix: str) -> str:
 
 
 def needs_copy(key: str) -> bool:
-    """Tell whether Segmind may reject a key: it expects `.mp4` and `.png` in lower case."""
-    return key != stem(key) + suffix_of(key)
+    """Tell whether a key may be changed or refused in a URL on its way to Segmind.
+
+    A key is sent as it is if it is short, needs no escapes, and has a suffix in lower case, and no
+    part of its path is empty or consists of dots: HTTP clients resolve those.
+    """
+    is_plain = len(key) <= MAX_PLAIN_KEY_CHARACTERS and _PLAIN_CHARACTERS.fullmatch(key)
+    is_resolved = all(part.strip(".") for part in key.split("/"))
+    return not (is_plain and is_resolved and key.endswith(suffix_of(key)))
 
 
 def staging_key(key: str, job: str) -> str:
     """Name the copy that Segmind fetches when it cannot fetch the object itself."""
-    return _fit(f"{STAGING_PREFIX}{job}/{stem(key)}", suffix_of(key))
+    return f"{STAGING_PREFIX}{job}{suffix_of(key)}"
 
 
 def refuse_by_name(key: str) -> Refusal:

@@ -51,6 +51,9 @@ class SegmindClient:
         self._key = key
         self._backend = DeadlineBackend()
         self._http = new_client(self._backend)
+        # A submit gets a new connection. Lambda freezes a function between two invocations, and a
+        # kept connection can die in the meantime: a paid request would disappear in it.
+        self._submit_http = new_client(self._backend, max_idle=0)
 
     def new_submit(self, body: dict[str, Any]) -> Request:
         """Create a submit that is ready to be sent: only the network can fail from here on."""
@@ -102,8 +105,9 @@ class SegmindClient:
         """Send a request once; an accepted submit is paid. The response never has the key."""
         self._backend.end_in(REQUEST_SECONDS)
         host = request.url.host
+        http = self._submit_http if request.method == "POST" else self._http
         try:
-            received = self._http.send(request, stream=True)
+            received = http.send(request, stream=True)
             try:
                 text = _text(received)
             finally:

@@ -123,11 +123,19 @@ class _DeadlineStream(httpcore.NetworkStream):
 
 
 class _Transport(httpx.BaseTransport):
-    """An httpx transport over a pool with a network backend of our own."""
+    """An httpx transport over a pool with a network backend of our own.
 
-    def __init__(self, backend: DeadlineBackend) -> None:
+    Parameters:
+        backend: opens the connections.
+        max_idle: how many connections are kept for later requests; `None` for all.
+    """
+
+    def __init__(self, backend: DeadlineBackend, max_idle: int | None) -> None:
         self._pool = httpcore.ConnectionPool(
-            ssl_context=TLS, keepalive_expiry=_KEEPALIVE_SECONDS, network_backend=backend
+            ssl_context=TLS,
+            max_keepalive_connections=max_idle,
+            keepalive_expiry=_KEEPALIVE_SECONDS,
+            network_backend=backend,
         )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -182,10 +190,15 @@ def _httpx_errors() -> Iterator[None]:
         raise
 
 
-def new_client(backend: DeadlineBackend) -> httpx.Client:
-    """Create a client that uses no proxy, follows no redirect and keeps no cookies."""
+def new_client(backend: DeadlineBackend, *, max_idle: int | None = None) -> httpx.Client:
+    """Create a client that uses no proxy, follows no redirect and keeps no cookies.
+
+    Parameters:
+        backend: opens the connections.
+        max_idle: how many connections are kept for later requests; `None` for all.
+    """
     return httpx.Client(
-        transport=_Transport(backend),
+        transport=_Transport(backend, max_idle),
         timeout=_TIMEOUT,
         follow_redirects=False,
         trust_env=False,

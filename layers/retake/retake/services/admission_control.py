@@ -1,6 +1,6 @@
 """Admission control as the functions use it, and what follows from it: events and wake-ups."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from ..aws.admission_store import AdmissionStore
 from ..aws.follow_ups import FollowUps
@@ -9,6 +9,7 @@ from ..domain.admission import AccountEvent, Admission, Denial, Quotas
 from ..domain.job import HoldReason
 
 MAX_AT_ONCE = 10  # held jobs that one free slot may wake
+MAX_STALE = 10  # held jobs that the index may still show after they were admitted
 
 
 class AdmissionControl:
@@ -80,9 +81,10 @@ class AdmissionControl:
         """Return how much longer gaps between polls should be while requests are scarce."""
         return self._read().stretch(self._quotas, self._clock())
 
-    def free_slots(self) -> int:
-        """Return how many jobs could be admitted now."""
-        return self._read().free_slots(self._quotas, self._clock())
+    def free_slots(self) -> tuple[int, Collection[str]]:
+        """Return how many jobs could be admitted now, and the ids of those that have a lease."""
+        admission, now = self._read(), self._clock()
+        return admission.free_slots(self._quotas, now), admission.leases.active(now).keys()
 
     def metrics(self) -> dict[str, float]:
         """Return the figures for CloudWatch."""
@@ -120,9 +122,12 @@ class Waker:
 
     def wake_next(self) -> None:
         """Wake as many held jobs as could be admitted now."""
-        free = min(self._admission.free_slots(), MAX_AT_ONCE)
+        free, leased = self._admission.free_slots()
+        free = min(free, MAX_AT_ONCE)
         if free:
-            for job in self._follow_ups.held(free):
+            # The index lags: it can still show a job that was just admitted as held.
+            held = self._follow_ups.held(free + MAX_STALE)
+            for job in [job for job in held if job.id not in leased][:free]:
                 self.wake(job.id)
 
     def any_held(self) -> bool:

@@ -133,16 +133,8 @@ class Claims:
         if isinstance(checked, Refusal):
             self.refuse(candidate, checked)
             return []
-        job = Job(
-            id=job_id(drop, start.sidecar),
-            state=State.CLAIMED,
-            bucket=drop.bucket,
-            key=drop.clip.key,
-            drop_version=drop.version,
-            clip=drop.clip,
-            first_frame=drop.first_frame,
-            sidecar=start.sidecar,
-            seconds=round(checked.seconds, 3),
+        job = replace(
+            _job_of(drop, State.CLAIMED, start.sidecar), seconds=round(checked.seconds, 3)
         )
         created = self._create(drop, job, start.replaces)
         if created:
@@ -186,17 +178,7 @@ class Claims:
         return [job.id] if job.state in UNSENT else []
 
     def _refuse(self, drop: Drop, refused: Refuse) -> None:
-        job = Job(
-            id=job_id(drop, refused.sidecar),
-            state=State.REFUSED,
-            bucket=drop.bucket,
-            key=drop.clip.key,
-            drop_version=drop.version,
-            clip=drop.clip,
-            first_frame=drop.first_frame,
-            sidecar=refused.sidecar,
-            refusal=refused.refusal,
-        )
+        job = replace(_job_of(drop, State.REFUSED, refused.sidecar), refusal=refused.refusal)
         if self._create(drop, job, refused.replaces):
             logger.info("refused", job_id=job.id, key=job.key, reason=refused.refusal.reason)
             self._settlement.settle(job.id)
@@ -223,3 +205,16 @@ class Claims:
             if former and not former.has_ended:
                 self._status_files.publish(former.id)  # under its overtaken key from now on
         return created
+
+
+def _job_of(drop: Drop, state: State, sidecar: Sidecar | None) -> Job:
+    return Job(
+        id=job_id(drop, sidecar),
+        state=state,
+        bucket=drop.bucket,
+        key=drop.clip.key,
+        drop_version=drop.version,
+        clip=drop.clip,
+        first_frame=drop.first_frame,
+        sidecar=sidecar,
+    )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ..aws.input_store import InputStore
 from ..aws.job_store import JobStore
-from ..aws.s3 import OutputBucket
+from ..aws.s3 import OutputBucket, UploadBrokenError
 from ..domain.input_files import overtaken_key
 from ..domain.job import Job, State
 from ..domain.limits import FILE_LIFETIME_SECONDS
@@ -46,7 +46,7 @@ class Deliverer:
 
         Returns:
             The loop's next state: SETTLE when the result is delivered, WAIT when it cannot be
-            fetched this time.
+            copied this time.
         """
         job = self._jobs.get(loop.job_id)
         if job is None or job.state is not State.DELIVERING:
@@ -55,6 +55,12 @@ class Deliverer:
         try:
             copied = self._copy(job)
         except ResultUnavailableError as error:
+            if self._is_lost(job, error):
+                reason = f"paid, but Segmind no longer has the file: {error}"
+                self._jobs.advance(job, State.LOST, reason=reason)
+                return loop.going_to(NextStep.SETTLE)
+            return self._retry(loop, job, error)
+        except UploadBrokenError as error:
             return self._retry(loop, job, error)
         delivered = self._jobs.advance(
             job,
@@ -66,15 +72,16 @@ class Deliverer:
         )
         return loop.going_to(NextStep.SETTLE) if delivered else loop.waiting(LOST_RACE_SECONDS)
 
-    def _retry(self, loop: WaitLoop, job: Job, error: ResultUnavailableError) -> WaitLoop:
-        # A file that is not there is lost when its lifetime is over. One that could never be
-        # fetched for another reason gets a second lifetime.
+    def _is_lost(self, job: Job, error: ResultUnavailableError) -> bool:
+        """Tell whether a result that cannot be fetched is given up.
+
+        A file that is not there is lost when its lifetime is over. One that could never be fetched
+        for another reason gets a second lifetime.
+        """
         lifetimes = 1 if error.status in _NOT_THERE else 2
-        lost_at = (job.submitted_at or 0) + lifetimes * FILE_LIFETIME_SECONDS
-        if self._clock() > lost_at:
-            reason = f"paid, but Segmind no longer has the file: {error}"
-            self._jobs.advance(job, State.LOST, reason=reason)
-            return loop.going_to(NextStep.SETTLE)
+        return self._clock() > (job.submitted_at or 0) + lifetimes * FILE_LIFETIME_SECONDS
+
+    def _retry(self, loop: WaitLoop, job: Job, error: Exception) -> WaitLoop:
         attempts = job.delivery_attempts
         reason = f"the result could not be copied yet: {error}"
         logger.warning(reason, job_id=job.id, attempts=attempts)

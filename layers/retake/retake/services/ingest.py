@@ -1,8 +1,10 @@
 """From a dropped object to jobs that are ready, refusals, and files that visibly wait."""
 
+from collections.abc import Callable
+
 from ..aws.input_store import InputStore
 from ..aws.messaging import DropQueue
-from ..aws.s3 import InputBucket
+from ..aws.s3 import InputBucket, UnreadableError
 from ..domain import sidecar
 from ..domain.input_files import (
     PRESET_NAME,
@@ -23,7 +25,10 @@ from .waiting import WaitingFiles
 
 MAX_LOOKS = 10  # at a clip whose files change while they are looked at
 MAX_LINKED_CLIPS = 100  # that are asked whether they still name a first frame
-PAGE_CLIPS = 500  # that one message wakes; another message continues
+PAGE_CLIPS = 500  # that one request lists
+# That one message wakes clips; another one continues. Lambda stops a chain of messages that a
+# function sends to its own queue after about 16, so a page per message would end at 8,000 objects.
+WAKE_SECONDS = 30
 
 
 class Ingest:
@@ -38,9 +43,11 @@ class Ingest:
         claims: Claims,
         waiting: WaitingFiles,
         queue: DropQueue,
+        clock: Callable[[], float],
     ) -> None:
         self._bucket, self._records, self._candidates = bucket, records, candidates
         self._claims, self._waiting, self._queue = claims, waiting, queue
+        self._clock = clock
 
     def ingest(self, key: str, page: str | None = None) -> list[str]:
         """Ingest the object that was dropped under a key.
@@ -52,6 +59,13 @@ class Ingest:
         Returns:
             The ids of the jobs that are ready to be submitted.
         """
+        try:
+            return self._ingest(key, page)
+        except UnreadableError as error:
+            self._refuse(error.file, error.refusal)
+            return []
+
+    def _ingest(self, key: str, page: str | None) -> list[str]:
         file = self._bucket.find(key)
         if file is None:
             logger.info("the object is gone", key=key)
@@ -73,7 +87,11 @@ class Ingest:
     def _ingest_clip(self, clip: InputFile, own: InputFile | None = None) -> list[str]:
         """Ingest a clip; `own` is its sidecar, if that has just been looked up."""
         for _ in range(MAX_LOOKS):
-            ready = self._apply(self._candidates.read(clip, own))
+            try:
+                ready = self._apply(self._candidates.read(clip, own))
+            except UnreadableError as error:  # of the clip, or of a file beside it
+                self._refuse(clip, error.refusal)
+                return []
             if ready is not None:
                 return ready
             own = None  # it may have changed, too
@@ -150,12 +168,17 @@ class Ingest:
             self._refuse(preset.file, preset.fields)
             return
         self._waiting.joined(file.key)
-        clips, next_page = self._bucket.clips_beside(file.key, page, PAGE_CLIPS)
-        for clip in clips:
-            if self._records.get(clip).waiting:
-                self._queue.send_drop(self._bucket.name, clip)
-        if next_page:
-            self._queue.send_drop(self._bucket.name, file.key, page=next_page)
+        stop_at = self._clock() + WAKE_SECONDS
+        while True:
+            clips, page = self._bucket.clips_beside(file.key, page, PAGE_CLIPS)
+            for clip in clips:
+                if self._records.get(clip).waiting:
+                    self._queue.send_drop(self._bucket.name, clip)
+            if page is None:
+                return
+            if self._clock() >= stop_at:
+                self._queue.send_drop(self._bucket.name, file.key, page=page)
+                return
 
     def _ingest_image(self, file: InputFile, page: str | None) -> None:
         """Wake the clips that name an image as their first frame."""
@@ -164,11 +187,12 @@ class Ingest:
         named = page or any(self._names(key, file.key) for key in clips[:MAX_LINKED_CLIPS])
         if not named:
             self._wait_alone(file, FileKind.IMAGE)
-        for clip in clips[:PAGE_CLIPS]:
+        stop_at = self._clock() + WAKE_SECONDS
+        for number, clip in enumerate(clips, 1):
             self._queue.send_drop(self._bucket.name, clip)
-        if clips[PAGE_CLIPS:]:
-            last = clips[PAGE_CLIPS - 1]
-            self._queue.send_drop(self._bucket.name, file.key, page=last)
+            if number < len(clips) and self._clock() >= stop_at:
+                self._queue.send_drop(self._bucket.name, file.key, page=clip)
+                return
 
     def _names(self, clip_key: str, frame_key: str) -> bool:
         """Tell whether a clip still names a first frame, as it once did."""
