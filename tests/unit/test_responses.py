@@ -409,3 +409,20 @@ def test_headers_of_any_form_give_a_wait_within_limits(stated: str, more: str) -
 def test_a_reset_time_in_an_impossible_time_zone_is_ignored() -> None:
     headers = {RESET: f"Fri, 01 Jan 2027 00:00:00 +{'9' * 20}", "date": DATE}
     assert isinstance(read_submit(response(429, **headers)), Deferred)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"output": {"generation_url": "https://x/other.mp4"}},
+        {"response": {"model_status": "FAILED", "error": "e"}},
+    ],
+)
+def test_what_is_within_the_row_of_another_request_is_not_ours(other: dict[str, Any]) -> None:
+    row = {"request_id": "r2", "model_status": "COMPLETED", **other}
+    assert read_history_row(Response(200, json.dumps(row)), "r1") is None
+    ours = {"request_id": "r1", "generation_url": "https://x/ours.mp4"}
+    both = Response(200, json.dumps({"data": [row, ours]}))
+    found = read_history_row(both, "r1")
+    assert isinstance(found, Found)
+    assert found.url == "https://x/ours.mp4"

@@ -140,3 +140,14 @@ def test_each_sweep_publishes_metrics(world: World, capsys: pytest.CaptureFixtur
         "SpentTodayUsd": [0.6],
     }
     assert {name: published[name] for name in expected} == expected
+
+
+def test_a_record_that_cannot_be_read_stops_no_sweep(world: World) -> None:
+    unreadable = {"pk": "job#x", "sk": "job", "state": "OF_THE_FUTURE"}
+    for queue in ("due", "held"):
+        follow_up = {"follow_up": queue, "follow_up_at": 1}
+        world.table.put_item(Item=unreadable | {"pk": f"job#{queue}"} | follow_up)
+    world.claimed()
+    world.sweep()
+    world.submit("j1")
+    assert world.state() == "RENDERING"

@@ -1,7 +1,8 @@
 """The follow-up index: what somebody must look at again, and which jobs are held."""
 
-from collections.abc import Iterator
-from typing import Any
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from ..domain.intake import InputRecord
 from ..domain.job import FollowUpQueue, Job
@@ -10,6 +11,7 @@ from .dynamodb import AT_ATTRIBUTE, FOLLOW_UP_INDEX, QUEUE_ATTRIBUTE, Item
 from .input_store import record_from_item
 from .job_store import job_from_item
 
+Entry = TypeVar("Entry")
 MAX_COUNT_PAGES = 20  # of 1 MB each, which is about 1,000 records
 
 
@@ -26,13 +28,11 @@ class FollowUps:
     def due(self, now: float, limit: int) -> list[Job | InputRecord]:
         """List at most `limit` records that are due, the longest first."""
         query = self._query(FollowUpQueue.DUE, "#at <= :at", int(now))
-        return [entry_from_item(item) for item in self._first_page(query, limit)]
+        return _readable(entry_from_item, self._first_page(query, limit))
 
     def held(self, limit: int) -> list[Job]:
         """List at most `limit` held jobs, oldest first."""
-        return [
-            job_from_item(item) for item in self._first_page(self._query(FollowUpQueue.HELD), limit)
-        ]
+        return _readable(job_from_item, self._first_page(self._query(FollowUpQueue.HELD), limit))
 
     def all(self) -> Iterator[Job | InputRecord]:
         """Yield every record that is followed up."""
@@ -69,6 +69,17 @@ class FollowUps:
     def _first_page(self, query: dict[str, Any], limit: int) -> list[Item]:
         items: list[Item] = self._table.query(**query, Limit=limit)["Items"]
         return items
+
+
+def _readable(read: Callable[[Item], Entry], items: list[Item]) -> list[Entry]:
+    """Read items; one that this version cannot read must not stop the others."""
+    entries: list[Entry] = []
+    for item in items:
+        try:
+            entries.append(read(item))
+        except (KeyError, TypeError, ValueError):
+            logging.getLogger(__name__).exception("unreadable record %s", item.get("pk"))
+    return entries
 
 
 def entry_from_item(item: Item) -> Job | InputRecord:

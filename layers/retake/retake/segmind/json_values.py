@@ -15,14 +15,11 @@ def parse_json(text: str) -> Any:
         return None
 
 
-def walk(
-    value: Any, *, lists: bool = False, text: bool = False, depth: int = MAX_DEPTH
-) -> Iterator[Any]:
+def walk(value: Any, *, text: bool = False, depth: int = MAX_DEPTH) -> Iterator[Any]:
     """Yield a value and those within it, in reading order.
 
     Parameters:
         value: anything that JSON can hold.
-        lists: whether to look into lists, too.
         text: whether to look into texts that are JSON themselves.
         depth: how deep to look.
     """
@@ -30,9 +27,7 @@ def walk(
     within: list[Any] = []
     if depth and isinstance(value, dict):
         within = list(value.values())
-    elif depth and lists and isinstance(value, list):
-        within = value
     elif depth and text and isinstance(value, str):
         within = [parse_json(value)]
     for item in within:
-        yield from walk(item, lists=lists, text=text, depth=depth - 1)
+        yield from walk(item, text=text, depth=depth - 1)

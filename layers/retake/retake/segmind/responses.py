@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ..domain.job import HoldReason
-from .json_values import MAX_DEPTH, parse_json, walk
+from .json_values import MAX_DEPTH, parse_json
 
 _MONEY_WORDS = (
     *("credit", "balance", "spend", "insufficient", "quota", "billing", "budget"),
@@ -310,14 +310,20 @@ def _urls(value: Any, depth: int = 0) -> Iterator[str]:
             yield from _urls(value.get(name), depth + 1)
 
 
-def _row(body: Mapping[str, Any], request_id: str) -> dict[str, Any]:
-    """Return the row of a request, however it is wrapped; empty when there is none."""
-    for value in walk(body, lists=True, depth=3):
-        if not isinstance(value, dict) or value.get("request_id", request_id) != request_id:
-            continue
+def _row(value: Any, request_id: str, depth: int = 3) -> dict[str, Any]:
+    """Return the row of a request, however it is wrapped; empty when there is none.
+
+    Nothing within a row counts: a row of another request can contain what looks like one.
+    """
+    within: list[Any] = []
+    if isinstance(value, dict):
         if "generation_url" in value or "model_status" in value:
-            return value
-    return {}
+            return value if value.get("request_id", request_id) == request_id else {}
+        within = list(value.values())
+    elif isinstance(value, list):
+        within = value
+    found = (_row(item, request_id, depth - 1) for item in within if depth)
+    return next((row for row in found if row), {})
 
 
 def _metrics(body: Mapping[str, Any]) -> Mapping[str, float]:

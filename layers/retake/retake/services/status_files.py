@@ -26,7 +26,7 @@ class StatusFiles:
             current = pending.pop(0)
             overtaker = self._publish_until_current(current)
             if overtaker:  # it goes first: the name of its result must not show two states
-                pending = [overtaker, current]
+                pending = [overtaker, current, *pending]
 
     def publish_waiting(self, record: InputRecord) -> None:
         """Write what a file waits for, unless it has become part of a job meanwhile."""
