@@ -88,6 +88,10 @@ class Finding:
     cure: str = ""
 
 
+# What is checked, and how.
+Check = tuple[str, Callable[[Stack], Iterator[Finding]]]
+
+
 @dataclass(frozen=True)
 class _Trouble:
     """Something that jobs or waiting files can have in common.
@@ -141,9 +145,20 @@ _TROUBLES = (
 )
 
 
-def examine(stack: Stack) -> list[Finding]:
-    """Run every check; one that this user is not permitted to run is a warning."""
-    checks: list[tuple[str, Callable[[Stack], Iterator[Finding]]]] = [
+def examine(stack: Stack, checks: Sequence[Check] = ()) -> list[Finding]:
+    """Run some checks, or all; one that this user is not permitted to run is a warning."""
+    findings: list[Finding] = []
+    for about, check in checks or _checks():
+        try:
+            findings += check(stack)
+        except ClientError as error:
+            cure = "use a --profile with more permissions"
+            findings.append(Finding(about, WARNING, f"could not be checked: {error}", cure))
+    return findings
+
+
+def _checks() -> list[Check]:
+    return [
         ("stack", check_stack),
         ("lambda", check_concurrency),
         ("events", check_bucket_events),
@@ -154,14 +169,6 @@ def examine(stack: Stack) -> list[Finding]:
         ("queues", check_queues),
         ("jobs", check_jobs),
     ]
-    findings: list[Finding] = []
-    for about, check in checks:
-        try:
-            findings += check(stack)
-        except ClientError as error:
-            cure = "use a --profile with more permissions"
-            findings.append(Finding(about, WARNING, f"could not be checked: {error}", cure))
-    return findings
 
 
 def draw(findings: Sequence[Finding]) -> Table:
