@@ -73,7 +73,7 @@ class HistorySearcher:
         return NotFound.UNCLEAR
 
     def _match(self, job: Job, rows: list[Row]) -> str | NotFound | None:
-        """Return the id of the job's request, or UNCLEAR when a row may be it."""
+        """Return the id of the job's request, or UNCLEAR when a row could be its own."""
         assert job.attempt and job.attempt.body  # noqa: S101, PT018 - something was sent
         verdict: NotFound | None = None
         for row in rows:
