@@ -15,6 +15,7 @@ sweep, audit = application.sweep, application.audit
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """Sweep once; the schedule calls every minute."""
-    due = sweep.run()
-    audit.run()
-    return {"due": due}
+    try:
+        return {"due": sweep.run()}
+    finally:
+        audit.run()

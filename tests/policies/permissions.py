@@ -252,7 +252,11 @@ _NEEDED: tuple[tuple[str, Scenario, dict[str, list[str]]], ...] = (
         },
     ),
     ("SweepRole", scenarios.a_held_job_continues, {"sqs:SendMessage": ["DropQueue"]}),
-    ("SweepRole", scenarios.the_events_of_a_drop_are_lost, {"s3:ListBucket": ["InputBucket"]}),
+    (
+        "SweepRole",
+        scenarios.the_events_of_a_drop_are_lost,
+        {"s3:ListBucket": ["InputBucket"], "dynamodb:Query": ["JobsTable"]},
+    ),
     (
         "SweepRole",
         scenarios.an_ended_job_is_settled,

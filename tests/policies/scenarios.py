@@ -377,13 +377,15 @@ def a_result_is_emailed(scene: Scene) -> Iterator[None]:
 
 
 def the_events_of_a_drop_are_lost(scene: Scene) -> Iterator[None]:
+    frame = f"{stem(scene.key)}.png"
     with scene.losing_events():
-        scene.drop_pair(scene.key, scene.clip)
+        scene.drop(frame, scene.look)
+        scene.drop_pair(scene.key, scene.clip, {"first_frame": Path(frame).name})
     yield
-    scene.make_audit_due()
-    for _ in range(20):  # a sweep sends a bounded number
-        scene.invoke("Sweep")
+    scene.audit()
     scene.until_settled()
+    if denial := scene.denial():  # the audit only logs that a record cannot be read
+        raise DeniedError(denial)
 
 
 def a_lost_response_is_found(scene: Scene) -> Iterator[None]:

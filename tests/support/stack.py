@@ -18,8 +18,10 @@ from botocore.exceptions import ClientError
 from local.cloud import Cloud
 from retake.aws import dynamodb
 from retake.aws.admission_store import AdmissionStore
+from retake.aws.audit_store import AuditStore
 from retake.aws.job_store import job_from_item
 from retake.domain.admission import OpenCircuit
+from retake.domain.audit import Audit
 from retake.domain.input_files import sidecar_key
 from retake.domain.job import FollowUpQueue, HoldReason, Job, State
 from retake.domain.status_file import SUFFIXES
@@ -142,12 +144,23 @@ class Stack:
         finally:
             events.enable_rule(Name=rule)
 
-    def make_audit_due(self) -> None:
+    def begin_audit(self) -> None:
         """Begin a pass of the audit that looks at everything, however new it is."""
         later = int(time.time()) + 600
-        key = {"pk": "audit", "sk": "audit"}
-        item = {"first_started_at": later, "started_at": later, "since": 0, "cursor": ""}
-        self.table.put_item(Item=key | item)
+        AuditStore(table=self.table).write(
+            Audit(first_started_at=later, started_at=later, cursor="")
+        )
+
+    def audit(self) -> None:
+        """Let the audit look at everything, however new it is."""
+        store = AuditStore(table=self.table)
+        self.begin_audit()
+
+        def is_over() -> bool:
+            self.sweep()
+            return store.read().cursor is None
+
+        self.eventually(is_over, "the end of the audit")
 
     def sweep(self) -> None:
         """Sweep as the schedule does every minute, and ignore like it what became of the call."""

@@ -2,6 +2,7 @@
 
 import pytest
 
+from retake.aws import dynamodb
 from retake.domain.audit import (
     EVENT_SECONDS,
     INTERVAL_SECONDS,
@@ -113,6 +114,15 @@ def test_a_sweep_sends_a_bounded_number_and_the_next_one_continues(
     world.clock.now += INTERVAL_SECONDS
     world.sweep()
     assert world.queue.keys == []
+
+
+def test_a_file_whose_record_cannot_be_read_is_sent_and_stops_no_other(world: World) -> None:
+    for key in ("a.txt", "b.txt", "c.txt"):
+        world.drop(key, b"text")
+    ingest(world, "a.txt")
+    world.table.put_item(Item=dynamodb.key("input#input/b.txt") | {"waiting_for": 1})
+    world.sweep()
+    assert sorted(world.queue.keys) == ["b.txt", "c.txt"]
 
 
 def test_the_audit_pays_for_nothing_twice(world: World, clip_bytes: bytes) -> None:

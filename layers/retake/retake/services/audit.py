@@ -47,10 +47,15 @@ class BucketAudit:
         self._store.write(audit if more else audit.at(None))
 
     def _ingest_if_unknown(self, file: InputFile) -> bool:
-        if kind_of(file.key) is FileKind.IGNORED or self._is_known(file):
+        if kind_of(file.key) is FileKind.IGNORED:
             return False
-        logger.warning("no event came for this object; it is ingested now", key=file.key)
-        self._queue.send_drop(self._bucket.name, file.key)
+        try:
+            if self._is_known(file):
+                return False
+            logger.warning("no event came for this object; it is ingested now", key=file.key)
+        except Exception:  # noqa: BLE001 - one file in trouble must not stop the others
+            logger.exception("it is not known whether this object was ingested", key=file.key)
+        self._queue.send_drop(self._bucket.name, file.key)  # twice does no harm
         return True
 
     def _is_known(self, file: InputFile) -> bool:
