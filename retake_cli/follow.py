@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import ClientError
 from rich.console import Group
 from rich.live import Live
 from rich.table import Table
@@ -16,13 +17,21 @@ from retake.domain.job import Job, State
 from retake.domain.status_file import printable
 
 from . import jobs
-from .console import Screen, duration, shorten_left, state_text
+from .console import Screen, count, duration, shorten_left, state_text
 from .etags import is_content_of
 from .stack import Stack
 from .upload import ReadyDrop
 
 REFRESH_SECONDS = 2.0
 HINT_SECONDS = 60  # after which a drop without a job is worth a hint
+# After which drops without a job are given up, if no other drop got its job meanwhile. While a
+# stack is young, `sweep` finds drops whose events were lost within about five minutes.
+GIVE_UP_SECONDS = 1200
+_DROP_AGAIN = (
+    "run `retake doctor`; then run the same command again: it drops the sidecar again, "
+    "which makes a new event"
+)
+_CHECK_QUEUE = "run `retake doctor`, and check the log of submit; the same command resumes"
 _KEY_CHARACTERS = 40  # that a table shows
 _OTHER_LINES = 5  # of the screen, that the table cannot use
 _MIN_LINES = 3
@@ -36,13 +45,15 @@ class FollowedDrop:
         drop: what was dropped.
         job: its job, once it exists.
         saved: where its retake was saved.
-        trouble: why its retake cannot be saved.
+        trouble: why it is given up, or its retake cannot be saved.
+        do_now: what to do about that; empty if nothing.
     """
 
     drop: ReadyDrop
     job: Job | None = None
     saved: Path | None = None
     trouble: str = ""
+    do_now: str = ""
 
     @property
     def key(self) -> str:
@@ -51,8 +62,10 @@ class FollowedDrop:
 
     @property
     def is_over(self) -> bool:
-        """Tell whether nothing more happens without a person."""
-        return self.job is not None and (self.job.has_ended or self.job.needs_attention)
+        """Tell whether nothing more happens without a person, or it is given up."""
+        if self.job is None:
+            return bool(self.trouble)
+        return self.job.has_ended or self.job.needs_attention
 
     @property
     def is_delivered(self) -> bool:
@@ -72,7 +85,7 @@ class FollowedDrop:
     def note(self, elapsed_seconds: float = 0) -> str:
         """Return what there is to say beside its state."""
         if self.saved or self.trouble:
-            return self.trouble or f"→ {printable(self.saved)}"
+            return printable(self.trouble) or f"→ {printable(self.saved)}"
         if self.job:
             return printable(jobs.explanation(self.job))
         if elapsed_seconds > HINT_SECONDS:
@@ -84,6 +97,8 @@ class FollowedDrop:
         status: dict[str, Any] = {"state": None, "job": self.drop.job_id}
         if self.job:
             status = status_file.of_job(self.job)
+        if self.do_now:
+            status["do_now"] = self.do_now
         return status | {
             "file": str(self.drop.planned.clip),
             "saved": self.saved and str(self.saved),
@@ -132,7 +147,7 @@ class Follower:
     ) -> None:
         self._stack, self._screen, self._out = stack, screen, out
         self._usual_seconds = usual_seconds
-        self._started = time.monotonic()
+        self._started = self._accepted_at = time.monotonic()
         self._printed: dict[str, str] = {}
         self.drops = drops
 
@@ -148,6 +163,7 @@ class Follower:
     def _run(self, draw: Callable[[], None]) -> None:
         while True:
             self._refresh()
+            self._give_up()
             draw()
             for followed in self.drops:
                 if followed.is_delivered and not (followed.saved or followed.trouble):
@@ -164,7 +180,30 @@ class Follower:
         for followed in self.drops:
             job = found.get(followed.drop.job_id)
             if job and followed.drop.is_about_this_drop(job):
+                if followed.job is None:
+                    self._accepted_at = time.monotonic()
                 followed.job = job
+
+    def _give_up(self) -> None:
+        """Give up the drops without a job when no drop has got one for a long time."""
+        missing = [followed for followed in self.drops if not (followed.job or followed.is_over)]
+        if not missing or time.monotonic() - self._accepted_at < GIVE_UP_SECONDS:
+            return
+        reason, do_now = "its event is lost, or it cannot be processed", _DROP_AGAIN
+        if in_queue := self._count_waiting():
+            reason, do_now = f"{count(in_queue, 'drop')} in the queue", _CHECK_QUEUE
+        for followed in missing:
+            record = self._stack.records.get(followed.key)
+            why = record.waiting.message if record.waiting else reason
+            followed.trouble = f"not accepted within {GIVE_UP_SECONDS // 60} minutes: {why}"
+            followed.do_now = do_now
+
+    def _count_waiting(self) -> int:
+        """Count the drops in the queue; 0 if this user isn't permitted to."""
+        try:
+            return self._stack.count_messages("DropQueueUrl")
+        except ClientError:
+            return 0
 
     def _save(self, followed: FollowedDrop) -> None:
         """Download a retake, unless it is here already."""

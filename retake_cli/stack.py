@@ -37,6 +37,7 @@ class Stack:
     """A deployed stack.
 
     Attributes:
+        name: its name.
         where: where it was found, for people.
         status: its status in CloudFormation.
         outputs: its outputs by name.
@@ -45,6 +46,7 @@ class Stack:
         endpoint: the URL of an emulator; `None` for AWS.
     """
 
+    name: str = DEFAULT_NAME
     where: str
     status: str
     outputs: dict[str, str]
@@ -192,6 +194,7 @@ def _describe(session: Any, name: str, where: str, endpoint: str | None) -> Stac
         for parameter in found.get("Parameters", [])
     }
     return Stack(
+        name=name,
         where=where,
         status=status,
         outputs=outputs,

@@ -4,6 +4,7 @@ import http.client
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ from botocore.exceptions import ClientError
 from rich.table import Table
 from rich.text import Text
 
+from retake.aws.dynamodb import error_code
 from retake.aws.secrets import ApiKey
 from retake.domain.admission import PRICE_USD
 from retake.domain.job import FollowUpQueue, HoldReason, State
@@ -29,6 +31,8 @@ from ..stack import Stack
 RESPONSE_SECONDS = 15
 MAX_RESPONSE_BYTES = 10_000
 FEW_CLIPS = 10  # that the credits cover, before a warning
+FEW_EXECUTIONS = 50  # that Lambda runs at once; a new account has 10
+LINK_SECONDS = 60  # that the link is valid which is tried
 NAMED_CLIPS = 3  # in one finding
 FINE, WARNING, PROBLEM = "fine", "warning", "problem"
 _MARKS = {FINE: ("ok", "green"), WARNING: ("!", "yellow"), PROBLEM: ("✗", "bold red")}
@@ -51,6 +55,12 @@ _DEAD_LETTER_QUEUES = (
 )
 _PUT_KEY = "aws secretsmanager put-secret-value --secret-id … --secret-string …"
 _DESCRIBE_EVENTS = "aws cloudformation describe-stack-events --stack-name …"
+_RAISE_CONCURRENCY = (
+    'raise the Lambda quota "Concurrent executions" to 1,000: aws service-quotas '
+    "request-service-quota-increase --service-code lambda --quota-code L-B99A9384 "
+    "--desired-value 1000"
+)
+_FOUND_BY_AUDIT = "drops start only when sweep finds them, within about an hour"
 
 
 def doctor(context: typer.Context) -> None:
@@ -76,6 +86,10 @@ class Finding:
     verdict: str
     what: str
     cure: str = ""
+
+
+# What is checked, and how.
+Check = tuple[str, Callable[[Stack], Iterator[Finding]]]
 
 
 @dataclass(frozen=True)
@@ -131,23 +145,30 @@ _TROUBLES = (
 )
 
 
-def examine(stack: Stack) -> list[Finding]:
-    """Run every check; one that this user is not permitted to run is a warning."""
-    checks: list[tuple[str, Callable[[Stack], Iterator[Finding]]]] = [
-        ("stack", check_stack),
-        ("key", check_key),
-        ("admission", check_admission),
-        ("queues", check_queues),
-        ("jobs", check_jobs),
-    ]
+def examine(stack: Stack, checks: Sequence[Check] = ()) -> list[Finding]:
+    """Run some checks, or all; one that this user is not permitted to run is a warning."""
     findings: list[Finding] = []
-    for about, check in checks:
+    for about, check in checks or _checks():
         try:
             findings += check(stack)
         except ClientError as error:
             cure = "use a --profile with more permissions"
             findings.append(Finding(about, WARNING, f"could not be checked: {error}", cure))
     return findings
+
+
+def _checks() -> list[Check]:
+    return [
+        ("stack", check_stack),
+        ("lambda", check_concurrency),
+        ("events", check_bucket_events),
+        ("events", check_drop_rule),
+        ("links", check_links),
+        ("key", check_key),
+        ("admission", check_admission),
+        ("queues", check_queues),
+        ("jobs", check_jobs),
+    ]
 
 
 def draw(findings: Sequence[Finding]) -> Table:
@@ -172,6 +193,77 @@ def check_stack(stack: Stack) -> Iterator[Finding]:
     cure = "" if healthy else f"see its events: {_DESCRIBE_EVENTS}"
     verdict = FINE if healthy else PROBLEM
     yield Finding("stack", verdict, f"{stack.where}: {stack.status}", cure)
+
+
+def check_concurrency(stack: Stack) -> Iterator[Finding]:
+    """Check how many functions the account can run at once."""
+    limit = stack.client("lambda").get_account_settings()["AccountLimit"]
+    left = int(limit["UnreservedConcurrentExecutions"])
+    what = f"{left} concurrent executions for all functions of the account in this Region"
+    if left >= FEW_EXECUTIONS:
+        yield Finding("lambda", FINE, what)
+    else:
+        what += "; with many clips, Lambda throttles them, and they take longer"
+        yield Finding("lambda", WARNING, what, _RAISE_CONCURRENCY)
+
+
+def check_bucket_events(stack: Stack) -> Iterator[Finding]:
+    """Check whether the input bucket sends events."""
+    bucket = stack.input_bucket.name
+    found = stack.s3.get_bucket_notification_configuration(Bucket=bucket)
+    if "EventBridgeConfiguration" in found:
+        yield Finding("events", FINE, "the input bucket sends events")
+    else:
+        what = f"the input bucket {bucket} sends no events: {_FOUND_BY_AUDIT}"
+        yield Finding("events", PROBLEM, what, "turn on Amazon EventBridge in its properties")
+
+
+def check_drop_rule(stack: Stack) -> Iterator[Finding]:
+    """Check whether the rule that sends drops to `submit` is enabled."""
+    resource = stack.client("cloudformation").describe_stack_resource(
+        StackName=stack.name, LogicalResourceId="DropRule"
+    )
+    rule = resource["StackResourceDetail"]["PhysicalResourceId"]
+    try:
+        state = stack.client("events").describe_rule(Name=rule)["State"]
+    except ClientError as error:
+        if error_code(error) != "ResourceNotFoundException":
+            raise
+        what = f"the rule {rule} was deleted: {_FOUND_BY_AUDIT}"
+        cure = "create it again as DropRule in template.yaml, or deploy a new stack"
+        yield Finding("events", PROBLEM, what, cure)
+        return
+    if state == "DISABLED":
+        what = f"the rule {rule} is disabled: {_FOUND_BY_AUDIT}"
+        yield Finding("events", PROBLEM, what, f"aws events enable-rule --name {rule}")
+    else:
+        yield Finding("events", FINE, "the rule for drops is enabled")
+
+
+def check_links(stack: Stack) -> Iterator[Finding]:
+    """Check whether a signed link works for an object that this user can read."""
+    bucket = stack.input_bucket.name
+    listed = stack.s3.list_objects_v2(Bucket=bucket, MaxKeys=1).get("Contents", ())
+    if not listed:
+        return
+    name = {"Bucket": bucket, "Key": listed[0]["Key"]}
+    stack.s3.get_object(**name)["Body"].close()
+    url = stack.s3.generate_presigned_url("get_object", Params=name, ExpiresIn=LINK_SECONDS)
+    try:
+        status = _request_first_byte(url)
+    except (OSError, http.client.HTTPException) as error:
+        what = f"a signed link cannot be fetched from this machine: {type(error).__name__}"
+        yield Finding("links", WARNING, what, "check your network, and try again")
+        return
+    if status in (200, 206, 416):  # 416: the object is empty
+        yield Finding("links", FINE, "a signed link works from this machine")
+        return
+    what = f"S3 rejects a signed link (HTTP {status}) for an object that this user can read"
+    cure = (
+        "a policy of your organization may block presigned URLs, so that Segmind cannot fetch "
+        'clips; see "Organizations with a data perimeter" in docs/deploy.md'
+    )
+    yield Finding("links", WARNING, what, cure)
 
 
 def check_key(stack: Stack) -> Iterator[Finding]:
@@ -258,18 +350,27 @@ def _request_balance(base_url: str, key: str) -> tuple[int, dict[str, Any]]:
     Returns:
         The status, and the body if it is a JSON object.
     """
-    url = urlsplit(base_url)
-    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-    connection = kind(url.hostname or "", url.port, timeout=RESPONSE_SECONDS)
-    try:
-        path = f"{url.path.rstrip('/')}/v1/get-user-credits"
+    path = f"{urlsplit(base_url).path.rstrip('/')}/v1/get-user-credits"
+    with closing(_connect(base_url)) as connection:
         connection.request("GET", path, headers={"x-api-key": key})
         response = connection.getresponse()
         text = response.read(MAX_RESPONSE_BYTES)
-    finally:
-        connection.close()
     try:
         body = json.loads(text)
     except (ValueError, RecursionError):
         body = None
     return response.status, body if isinstance(body, dict) else {}
+
+
+def _request_first_byte(url: str) -> int:
+    """Request the first byte of an object by its signed URL, and return the status."""
+    parts = urlsplit(url)
+    with closing(_connect(url)) as connection:
+        connection.request("GET", f"{parts.path}?{parts.query}", headers={"range": "bytes=0-0"})
+        return connection.getresponse().status
+
+
+def _connect(url: str) -> http.client.HTTPConnection:
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    return kind(parts.hostname or "", parts.port, timeout=RESPONSE_SECONDS)

@@ -270,6 +270,7 @@ def _known(drop: ReadyDrop) -> str:
 def _outcome(drops: Sequence[FollowedDrop]) -> Group:
     """Draw what became of every drop."""
     lines: list[Text] = []
+    cures = dict.fromkeys(followed.do_now for followed in drops if followed.do_now)
     for followed in drops:
         key = printable(followed.key)
         if followed.saved:
@@ -285,6 +286,7 @@ def _outcome(drops: Sequence[FollowedDrop]) -> Group:
         for followed in drops
         if followed.job and followed.drop.price_usd
     )
+    lines += [Text(f"→ {cure}", "bold") for cure in cures]
     sums = f"{saved_count} of {count(len(drops), 'retake')} saved; {usd(paid)} USD this time"
     return Group(*lines, Text(sums, "bold"))
 

@@ -3,10 +3,12 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import typer
+from botocore.exceptions import ClientError
 
 from retake.domain.intake import Known, Start
 from retake_cli import upload as uploads
@@ -14,6 +16,7 @@ from retake_cli.commands import drop as drop_verb
 from retake_cli.commands.drop import DropCommand
 from retake_cli.console import Screen
 from retake_cli.etags import etag_of_file
+from retake_cli.follow import GIVE_UP_SECONDS, follow
 from retake_cli.plan import DropOptions
 from retake_cli.stack import Stack
 from retake_cli.upload import upload
@@ -217,3 +220,80 @@ def test_a_clip_dropped_alone_gets_the_job_that_the_preset_in_the_bucket_makes(
     sidecar = world.job(ready.job_id).sidecar
     assert sidecar
     assert (sidecar.prompt, sidecar.mode) == ("stored", "adhere_2")
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch, stack: Stack) -> None:
+    """Drops that nobody ingests are given up at the second look; the queue is empty."""
+    monkeypatch.setattr("retake_cli.follow.GIVE_UP_SECONDS", 0)
+    monkeypatch.setattr("retake_cli.follow.REFRESH_SECONDS", 0)
+    monkeypatch.setattr(Stack, "count_messages", lambda *_: 0)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_drop_that_is_never_accepted_is_given_up_with_what_to_do(
+    stack: Stack, local_clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = DropOptions(prompt="ink")
+    assert command(stack, as_json=True).run([local_clip], options, save_to=tmp_path) == 1
+    (report,) = json.loads(capsys.readouterr().out)["jobs"]
+    assert report["state"] is None
+    assert report["trouble"].startswith("not accepted within")
+    assert "its event is lost" in report["trouble"]
+    assert "retake doctor" in report["do_now"]
+    assert "drops the sidecar again" in report["do_now"]
+
+    assert command(stack).run([local_clip], options, save_to=tmp_path) == 1
+    output = capsys.readouterr().out
+    assert "✗ clip.mp4  dropped  not accepted within" in output
+    assert output.count("→ run `retake doctor`") == 1
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("in_queue", [7, None])
+def test_what_is_given_up_says_what_it_waits_for(
+    world: World,
+    stack: Stack,
+    local_clip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    in_queue: int | None,
+) -> None:
+    def count_messages(*_: Any) -> int:
+        if in_queue is None:
+            raise ClientError({"Error": {"Code": "AccessDenied"}}, "GetQueueAttributes")
+        return in_queue
+
+    monkeypatch.setattr(Stack, "count_messages", count_messages)
+    other = local_clip.with_name("other.mp4")
+    other.write_bytes(local_clip.read_bytes() + FREE_BOX)
+    world.records.wait("other.mp4", "waits for its sidecar other.json", due_at=1)
+    clips = [local_clip, other]
+    command(stack, as_json=True).run(clips, DropOptions(prompt="ink"), save_to=tmp_path)
+    reports = json.loads(capsys.readouterr().out)["jobs"]
+    clip_trouble, other_trouble = (report["trouble"] for report in reports)
+    assert ("7 drops in the queue" if in_queue else "its event is lost") in clip_trouble
+    assert other_trouble.endswith("waits for its sidecar other.json")
+
+
+def test_drops_are_not_given_up_while_others_of_the_same_call_are_accepted(
+    world: World, stack: Stack, local_clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the time passes before the first one is accepted, and again before the second."""
+    ready = drop(stack, local_clip, prompt="ink", modes=("flex_1", "flex_2"))
+    now = [0.0]
+    keys = ["clip.flex_1.mp4", "clip.flex_2.mp4"]
+
+    def sleep(seconds: float) -> None:
+        assert keys, "everything has ended"
+        now[0] += GIVE_UP_SECONDS - 1
+        (job_id,) = ingest_all(world, keys.pop(0))
+        fail(world, job_id)
+
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=sleep)
+    monkeypatch.setattr("retake_cli.follow.time", clock)
+    follower = follow(stack, Screen(as_json=True), ready, local_clip.parent)
+    follower.run()
+    assert [followed.state for followed in follower.drops] == ["FAILED", "FAILED"]
+    assert [followed.trouble for followed in follower.drops] == ["", ""]
