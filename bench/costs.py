@@ -31,13 +31,14 @@ SEGMIND_JOB = 0.60
 # The calls to AWS that one job makes, from its two drops to its end, with five polls.
 # `tests/unit/test_costs.py` counts them.
 CALLS = {
-    "GetItem": 58,
+    "GetItem": 11,
+    "BatchGetItem": 11,
     "PutItem": 11,
     "UpdateItem": 6,
     "Query": 2,
-    "HeadObject": 13,
+    "HeadObject": 9,
     "GetObject": 3,
-    "PutObject": 6,
+    "PutObject": 4,
     "ListObjectsV2": 2,
 }
 # Writes by the kind of record, and the units of each: one per KB, as many again in the index, and
@@ -121,8 +122,8 @@ def lines() -> list[Line]:
 
 def _dynamodb_per_job() -> float:
     write_units = sum(count * UNITS[kind] for kind, count in WRITES.items())
-    # A unit each: up to 4 KB, consistent.
-    reads = CALLS["GetItem"] + CALLS["Query"] + AUDIT_READS
+    # A unit for each item: up to 4 KB, consistent. A batch here has two.
+    reads = CALLS["GetItem"] + 2 * CALLS["BatchGetItem"] + CALLS["Query"] + AUDIT_READS
     return write_units * WRITE_UNIT + reads * READ_UNIT
 
 

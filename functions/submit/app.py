@@ -19,11 +19,10 @@ def process(record: dict[str, Any]) -> bool:
     try:
         message = json.loads(record["body"])
         if "job_id" in message:
-            ready = [message["job_id"]]
+            submitter.submit(message["job_id"])
         else:
-            ready = ingest.ingest(message["detail"]["object"]["key"], message.get("page"))
-        for job_id in ready:
-            submitter.submit(job_id)
+            for job in ingest.ingest(message["detail"]["object"]["key"], message.get("page")):
+                submitter.submit_job(job)
     except Exception:  # noqa: BLE001 - only this message returns to the queue, whatever it is
         count = record.get("attributes", {}).get("ApproximateReceiveCount")
         logger.exception("not processed", message_id=record["messageId"], receive_count=count)

@@ -89,6 +89,7 @@ _NEEDED: tuple[tuple[str, Scenario, dict[str, list[str]]], ...] = (
             "s3:GetObject": ["InputBucket/*", ERROR_FILES],
             "s3:PutObject": [JOB_FILES],
             "dynamodb:GetItem": ["JobsTable"],
+            "dynamodb:BatchGetItem": ["JobsTable"],
             "dynamodb:PutItem": ["JobsTable"],
             "dynamodb:UpdateItem": ["JobsTable"],
             "dynamodb:Query": [INDEX],
@@ -141,7 +142,7 @@ _NEEDED: tuple[tuple[str, Scenario, dict[str, list[str]]], ...] = (
         "PollRole",
         scenarios.a_drop_is_delivered,
         {
-            "dynamodb:GetItem": ["JobsTable"],
+            "dynamodb:BatchGetItem": ["JobsTable"],
             "dynamodb:PutItem": ["JobsTable"],
             "dynamodb:UpdateItem": ["JobsTable"],
         },
@@ -155,6 +156,7 @@ _NEEDED: tuple[tuple[str, Scenario, dict[str, list[str]]], ...] = (
         "PollRole",
         scenarios.a_leftover_status_file_is_replaced,
         {
+            "dynamodb:GetItem": ["JobsTable"],
             "s3:PutObject": [JOB_FILES],
             "s3:GetObject": [ERROR_FILES],
             "s3:DeleteObject": [ERROR_FILES],
@@ -176,6 +178,7 @@ _NEEDED: tuple[tuple[str, Scenario, dict[str, list[str]]], ...] = (
             "s3:PutObject": ["OutputBucket/*"],
             "s3:GetObject": ["OutputBucket/*"],
             "dynamodb:GetItem": ["JobsTable"],
+            "dynamodb:BatchGetItem": ["JobsTable"],
             "dynamodb:UpdateItem": ["JobsTable"],
         },
     ),
@@ -195,6 +198,7 @@ _NEEDED: tuple[tuple[str, Scenario, dict[str, list[str]]], ...] = (
         scenarios.a_drop_is_delivered,
         {
             "dynamodb:GetItem": ["JobsTable"],
+            "dynamodb:BatchGetItem": ["JobsTable"],
             "dynamodb:UpdateItem": ["JobsTable"],
             "s3:PutObject": [JOB_FILES],
             "s3:GetObject": [ERROR_FILES],
@@ -226,6 +230,7 @@ _NEEDED: tuple[tuple[str, Scenario, dict[str, list[str]]], ...] = (
         scenarios.a_lost_response_is_found,
         {
             "dynamodb:GetItem": ["JobsTable"],
+            "dynamodb:BatchGetItem": ["JobsTable"],
             "dynamodb:PutItem": ["JobsTable"],
             "dynamodb:UpdateItem": ["JobsTable"],
             "dynamodb:Query": [INDEX],

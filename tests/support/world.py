@@ -124,7 +124,7 @@ class World:
 
     def ingest(self, key: str, page: str | None = None) -> list[str]:
         """Ingest one object."""
-        return list(self.app.ingest.ingest(key, page))
+        return [job.id for job in self.app.ingest.ingest(key, page)]
 
     def submit(self, job_id: str) -> None:
         """Submit one job."""

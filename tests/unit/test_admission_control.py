@@ -1,11 +1,12 @@
 """Admission control in the table: each step is one conditional write, whoever else changes it."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from retake.aws.admission_store import AdmissionStore
+from retake.aws.admission_store import FRESH_SECONDS, AdmissionStore
 from retake.domain.admission import (
     LEASE_SECONDS,
     PRICE_USD,
@@ -22,6 +23,7 @@ from retake.domain.admission import (
 from retake.domain.job import HoldReason
 from retake.services.admission_control import AdmissionControl
 from tests.support.stand_ins import AtomicTable, Clock, ContendedAdmission
+from tests.support.world import World
 
 COMPLETE = Admission(
     leases=Leases({"j": 5}),
@@ -48,6 +50,20 @@ def control_of(
 
 def state_in(table: Any) -> Admission:
     return AdmissionStore(table=table).read()
+
+
+class CountingTable:
+    """A table that counts how often the state is read."""
+
+    def __init__(self, table: Any) -> None:
+        self._table, self.reads = table, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._table, name)
+
+    def get_item(self, **request: Any) -> Any:
+        self.reads += 1
+        return self._table.get_item(**request)
 
 
 @pytest.mark.parametrize("state", [COMPLETE, Admission(budget=Budget(booked_usd=0.1)), Admission()])
@@ -178,3 +194,66 @@ def test_concurrent_functions_keep_to_the_budget_and_book_each_job_once(
     assert admission.budget.booked_usd == pytest.approx(PRICE_USD * leases)
     assert admission.budget.booked_usd <= quotas.daily_budget_usd
     assert 0 < leases <= denials.count(None)
+
+
+# ─── A state that was read a moment ago ───────────────────────────────────────────────────────
+
+
+def test_a_state_that_was_just_written_is_not_read_again(table: Any) -> None:
+    counting = CountingTable(table)
+    store = AdmissionStore(table=counting, clock=Clock())
+    for job_id in ("a", "b", "c"):
+        assert store.change(lambda state, job_id=job_id: with_lease(state, job_id)) is None
+    assert store.read_recent().leases.expire_at == {"a": 1, "b": 1, "c": 1}
+    assert counting.reads == 1
+
+
+def test_a_state_that_is_no_longer_recent_is_read_again(table: Any) -> None:
+    clock, counting = Clock(), CountingTable(table)
+    store = AdmissionStore(table=counting, clock=clock)
+    store.read()
+    clock.now += FRESH_SECONDS
+    store.read_recent()
+    store.change(lambda state: with_lease(state, "a"))
+    assert counting.reads == 2
+
+
+def test_a_recent_state_that_another_function_changed_is_not_written_over(table: Any) -> None:
+    mine, other = AdmissionStore(table=table, clock=Clock()), AdmissionStore(table=table)
+    mine.read()
+    other.change(lambda state: with_lease(state, "theirs"))
+    mine.change(lambda state: with_lease(state, "mine"))
+    assert state_in(table).leases.expire_at == {"theirs": 1, "mine": 1}
+
+
+def test_a_denial_is_never_decided_by_an_old_state(table: Any) -> None:
+    mine, other = AdmissionStore(table=table, clock=Clock()), AdmissionStore(table=table)
+    mine.change(lambda state: with_lease(state, "j"))
+    other.change(lambda _: Admission())
+    full = Denial(HoldReason.CAPACITY, "full")
+    denied = mine.change(lambda state: full if state.leases.expire_at else with_lease(state, "i"))
+    assert denied is None
+    assert state_in(table).leases.expire_at == {"i": 1}
+
+
+def test_a_step_that_changes_nothing_is_never_decided_by_an_old_state(table: Any) -> None:
+    mine, other = AdmissionStore(table=table, clock=Clock()), AdmissionStore(table=table)
+    mine.read()
+    other.change(lambda state: with_lease(state, "j"))
+    mine.change(lambda _: Admission())  # as it was when `mine` read it
+    assert state_in(table) == Admission()
+
+
+def test_a_state_that_is_read_with_a_job_decides_once(world: World) -> None:
+    world.claimed("j1")
+    counting = CountingTable(world.table)
+    store = AdmissionStore(table=counting, clock=Clock())
+    assert store.read_with_job("j1") == world.job("j1")
+    for _ in range(2):
+        assert store.change(lambda state: state) is None
+    assert counting.reads == 1
+    assert store.read_with_job("nobody") is None
+
+
+def with_lease(state: Admission, job_id: str) -> Admission:
+    return replace(state, leases=Leases({**state.leases.expire_at, job_id: 1}))

@@ -3,6 +3,7 @@
 import io
 import json
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from retake.segmind.responses import Response
 from tests.support.world import World
 
 PAGE = Path(__file__).parents[2] / "docs" / "costs.md"
+MAX_CALLS, MAX_CALLS_BEFORE_REQUEST, MAX_ADMISSION_READS = 60, 15, 2
 COMPLETED = Response(200, json.dumps({"status": "COMPLETED"}))
 RESULT = Response(
     200,
@@ -38,47 +40,79 @@ class FakeResultFiles:
         )
 
 
-def count_calls(world: World, clip_bytes: bytes) -> tuple[Counter[str], Counter[str]]:
-    """Bring a job from its two drops to its end, with five polls.
+@dataclass
+class Counted:
+    """What one job does in AWS.
 
-    Returns:
-        The calls to AWS, and the writes by the kind of record.
+    Attributes:
+        calls: its calls.
+        before_request: how many of them come before the request to Segmind.
+        admission_reads: how often `submit` reads the state of admission control.
+        writes: its writes by the kind of record.
     """
-    calls: Counter[str] = Counter()
-    writes: Counter[str] = Counter()
 
-    def count(model: Any, params: dict[str, Any], **_: Any) -> None:
-        calls.update([model.name])
+    calls: Counter[str] = field(default_factory=Counter)
+    before_request: int = 0
+    admission_reads: int = 0
+    writes: Counter[str] = field(default_factory=Counter)
+
+    def count(self, model: Any, params: dict[str, Any], **_: Any) -> None:
+        """Count a call that botocore is about to make."""
+        self.calls.update([model.name])
         if model.name in ("PutItem", "UpdateItem"):
             request = json.loads(params["body"])
             key = request.get("Item") or request["Key"]
-            writes.update([key["pk"]["S"].partition("#")[0]])
+            self.writes.update([key["pk"]["S"].partition("#")[0]])
+        if model.name in ("GetItem", "BatchGetItem"):
+            self.admission_reads += '"admission"' in str(params["body"])
 
+    def is_sent(self) -> None:
+        """Remember how many calls there were when the request is sent."""
+        self.before_request = self.calls.total()
+
+
+def count_calls(world: World, clip_bytes: bytes) -> Counted:
+    """Bring a job from its two drops to its end, with five polls, as the functions do."""
+    counted = Counted()
     world.app.result_files = FakeResultFiles()
     world.drop("clip.mp4", clip_bytes)
     world.drop("clip.json", b"{}")
     for service in (world.s3, world.table.meta.client):
-        service.meta.events.register("before-call", count)
-    ready = [*world.ingest("clip.mp4"), *world.ingest("clip.json")]
-    for job_id in ready:
-        world.submit(job_id)
-    loop = world.loop(ready[0])
+        service.meta.events.register("before-call", counted.count)
+    world.segmind.during = counted.is_sent
+    loops = []
+    for key in ("clip.mp4", "clip.json"):
+        for job in world.app.ingest.ingest(key):
+            world.app.submitter.submit_job(job)
+            loops.append(world.loop(job.id))
+    (loop,) = loops
+    of_submit = counted.admission_reads
     world.segmind.result_response = RESULT
     for response in [world.segmind.status_response] * 4 + [COMPLETED]:
         world.segmind.status_response = response
         world.clock.now += 60
         loop = world.app.poller.poll(loop)
     world.app.deliverer.deliver(loop)
-    world.app.settlement.settle(ready[0])
+    world.app.settlement.settle(loop.job_id)
     world.app.waker.wake_next()
-    assert world.state(ready[0]) is State.DELIVERED
-    return calls, writes
+    counted.admission_reads = of_submit
+    for service in (world.s3, world.table.meta.client):
+        service.meta.events.unregister("before-call", counted.count)
+    assert world.state(loop.job_id) is State.DELIVERED
+    return counted
 
 
 def test_a_job_makes_the_calls_that_the_calculator_counts(world: World, clip_bytes: bytes) -> None:
-    calls, writes = count_calls(world, clip_bytes)
-    assert dict(calls) == costs.CALLS
-    assert dict(writes) == costs.WRITES
+    counted = count_calls(world, clip_bytes)
+    assert dict(counted.calls) == costs.CALLS
+    assert dict(counted.writes) == costs.WRITES
+
+
+def test_a_job_makes_few_calls(world: World, clip_bytes: bytes) -> None:
+    counted = count_calls(world, clip_bytes)
+    assert counted.calls.total() <= MAX_CALLS
+    assert counted.before_request + len(["AssumeRole"]) <= MAX_CALLS_BEFORE_REQUEST
+    assert counted.admission_reads <= MAX_ADMISSION_READS
 
 
 def test_what_segmind_downloads_is_the_largest_item_of_a_job() -> None:

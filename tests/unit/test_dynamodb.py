@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -240,3 +241,34 @@ def test_only_a_lost_race_is_an_expected_error() -> None:
     dynamodb.raise_unless_lost_race(error("ConditionalCheckFailedException"))
     with pytest.raises(ClientError):
         dynamodb.raise_unless_lost_race(error("ProvisionedThroughputExceededException"))
+
+
+class BusyTable:
+    """A table that returns one item of a batch at a time, and none at first."""
+
+    name = "jobs"
+
+    def __init__(self, items: list[Any]) -> None:
+        self._items = {item["pk"]: item for item in items}
+        self.calls = 0
+        self.meta = SimpleNamespace(client=self)
+
+    def batch_get_item(self, RequestItems: Any) -> Any:  # noqa: N803 - as boto3 names it
+        keys = list(RequestItems["jobs"]["Keys"])
+        assert RequestItems["jobs"]["ConsistentRead"] is True
+        self.calls += 1
+        processed = keys[: min(1, self.calls - 1)]
+        found = [self._items[key["pk"]] for key in processed if key["pk"] in self._items]
+        unprocessed = (
+            {"jobs": {"Keys": keys[len(processed) :]}} if len(keys) > len(processed) else {}
+        )
+        return {"Responses": {"jobs": found}, "UnprocessedKeys": unprocessed}
+
+
+def test_what_a_batch_leaves_unprocessed_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(dynamodb.time, "sleep", pauses.append)
+    table = BusyTable([dynamodb.key("job#a"), dynamodb.key("admission")])
+    found = dynamodb.get_many(table, ["job#a", "job#missing", "admission", "job#a"])
+    assert found == {"job#a": dynamodb.key("job#a"), "admission": dynamodb.key("admission")}
+    assert (table.calls, len(pauses)) == (4, 2)  # nothing came of the first call, and of "missing"

@@ -81,16 +81,26 @@ def test_a_sidecar_of_any_size_is_read_only_up_to_its_limit(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lengths: list[int] = []
-    read = world.app.input_bucket.read
+    bucket = world.app.input_bucket
+    read, open_file = bucket.read, bucket.open
 
-    def counted(file: Any, offset: int, length: int) -> bytes:
-        lengths.append(length)
+    def counted_read(file: Any, offset: int, length: int) -> bytes:
         content: bytes = read(file, offset, length)
+        lengths.append(len(content))
         return content
 
-    monkeypatch.setattr(world.app.input_bucket, "read", counted)
+    def counted_open(key: str, max_bytes: int) -> Any:
+        found = open_file(key, max_bytes)
+        if found:
+            lengths.append(len(found[1]))
+        return found
+
+    monkeypatch.setattr(bucket, "read", counted_read)
+    monkeypatch.setattr(bucket, "open", counted_open)
     world.drop("clip.mp4", b"")
     world.drop("clip.json", b" " * 5_000_000)
     world.ingest("clip.mp4")
-    assert lengths == [MAX_JSON_BYTES + 1]
+    world.ingest("clip.json")
+    assert lengths == [MAX_JSON_BYTES + 1] * len(lengths)
+    assert lengths
     assert "64 KB" in status_of(world, "clip.mp4")["message"]

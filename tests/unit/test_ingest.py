@@ -34,8 +34,8 @@ def test_three_files_in_any_order_become_one_job(
     for key in order:
         world.drop(key, bodies[key])
         ready |= ingest(world, key)
-    assert len(ready) == 1
-    assert status_of(world, "clip.mp4")["state"] == "CLAIMED"
+    [job_id] = ready
+    assert world.state(job_id) is State.CLAIMED
     assert status_of(world, "look.png") == status_of(world, "clip.json") == {}
     assert ingest(world, *order, *order) == ready
 
@@ -200,9 +200,34 @@ def test_a_job_that_lost_its_name_keeps_a_status_file(world: World, clip_bytes: 
     for sidecar in (INK, OIL):
         world.drop("clip.json", sidecar)
         jobs += ingest(world, "clip.json")
+    world.submit(jobs[1])
     overtaken = f"clip.{jobs[0][:8]}.mp4"
     names = {status_of(world, name)["job"]: name for name in ("clip.mp4", overtaken)}
     assert names == {jobs[1]: "clip.mp4", jobs[0]: overtaken}
+
+
+def test_the_second_event_of_a_pair_writes_nothing_again(world: World, clip_bytes: bytes) -> None:
+    world.drop("clip.mp4", clip_bytes)
+    world.drop("clip.json", INK)
+    ingest_and_submit(world, "clip.mp4")
+    versions = status_versions(world)
+    assert ingest(world, "clip.json", "clip.mp4") == set()
+    assert status_versions(world) == versions
+
+
+def test_an_event_that_comes_again_restores_a_status_file(world: World, clip_bytes: bytes) -> None:
+    world.drop("clip.mp4", clip_bytes)
+    world.drop("clip.json", INK)
+    ingest_and_submit(world, "clip.mp4")
+    world.s3.delete_object(Bucket="output", Key="clip.mp4.job.json")
+    ingest(world, "clip.mp4")
+    assert status_of(world, "clip.mp4")["state"] == "RENDERING"
+
+
+def status_versions(world: World) -> list[str]:
+    """Return the versions of all status files."""
+    listed = world.s3.list_object_versions(Bucket="output").get("Versions", ())
+    return [version["VersionId"] for version in listed]
 
 
 def test_an_accepted_clip_does_not_wait_again_for_a_first_frame_that_was_deleted(

@@ -62,6 +62,9 @@ class FakeSubmitter:
     def submit(self, job_id: str) -> None:
         self.jobs.append(job_id)
 
+    def submit_job(self, job: str) -> None:
+        self.jobs.append(job)
+
 
 def receive(sqs: Any, url: str) -> list[dict[str, Any]]:
     """Receive all messages, as the event source of Lambda passes them on."""

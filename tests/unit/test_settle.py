@@ -3,7 +3,7 @@
 import pytest
 
 from retake.domain.admission import PRICE_USD
-from retake.domain.job import FollowUp, FollowUpQueue, State
+from retake.domain.job import FollowUp, FollowUpQueue, Job, State
 from tests.support.drops import drop_again, status_of
 from tests.support.responses import accepted, response
 from tests.support.world import World
@@ -53,13 +53,13 @@ def test_settling_a_failed_run_leaves_the_lease_of_the_next_run(
     world.advance(world.rendering(), State.FAILED, reason="no")
     publish = world.app.status_files.publish
 
-    def publish_late(job_id: str) -> None:
+    def publish_late(job_id: str, known: Job) -> None:
         monkeypatch.setattr(world.app.status_files, "publish", publish)
         drop_again(world)
         world.segmind.submit_responses = [accepted("r-2")]
         world.submit("j1")
         assert world.state() is State.RENDERING
-        publish(job_id)
+        publish(job_id, known)
 
     monkeypatch.setattr(world.app.status_files, "publish", publish_late)
     world.app.settlement.settle("j1")

@@ -25,9 +25,9 @@ class SlowBucket(OutputBucket):
         super().__init__(s3=world.s3, name="output")
         self._steps, self._meanwhile = step, meanwhile
 
-    def put_status(self, key: str, status: Any) -> None:
+    def put_status(self, key: str, status: Any, version: str | None = None) -> None:
         self._count()
-        super().put_status(key, status)
+        super().put_status(key, status, version)
 
     def remove(self, key: str) -> None:
         self._count()
@@ -122,6 +122,28 @@ def test_a_writer_that_a_newer_job_overtakes_leaves_the_name_to_it(world: World,
     assert states(world) == {
         "clip.mp4.error.json": "FAILED",
         "clip.older000.mp4.job.json": "CLAIMED",
+    }
+
+
+@pytest.mark.parametrize("step", range(2))
+def test_a_job_that_is_overtaken_twice_leaves_the_name_to_the_newest(
+    world: World, step: int
+) -> None:
+    job_id = world.claimed("older000")
+
+    def newer() -> None:
+        world.claimed("newer000")
+
+    def newest() -> None:
+        world.claimed("newest00")
+        fail(world, "newest00")
+
+    slow(world, step, lambda: (newer(), newest())).publish(job_id)
+    slow(world, 0, lambda: None).publish("newer000")
+    assert states(world) == {
+        "clip.mp4.error.json": "FAILED",
+        "clip.older000.mp4.job.json": "CLAIMED",
+        "clip.newer000.mp4.job.json": "CLAIMED",
     }
 
 

@@ -183,6 +183,20 @@ def test_a_function_that_comes_after_the_delivery_books_nothing(world: World) ->
     assert (world.booked_usd, leases(world), len(world.segmind.sent)) == (0.45, [], 1)
 
 
+def test_a_job_whose_request_cannot_be_built_is_shown_meanwhile(world: World) -> None:
+    job_id = world.claimed()
+
+    def deny() -> None:
+        raise RuntimeError("no session")
+
+    world.signer.during = deny
+    with pytest.raises(RuntimeError):
+        world.submit(job_id)
+    assert status_of(world, "clip.mp4")["state"] == "CLAIMED"
+    world.submit(job_id)  # SQS delivers its message again
+    assert status_of(world, "clip.mp4")["state"] == "RENDERING"
+
+
 def test_a_request_id_that_cannot_be_stored_is_at_least_logged(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:

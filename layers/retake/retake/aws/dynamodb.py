@@ -1,6 +1,7 @@
 """DynamoDB items as typed records: conversion, reading by key, pages, and lost races."""
 
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -16,6 +17,8 @@ Record = TypeVar("Record")
 FOLLOW_UP_INDEX = "follow-up"
 # A record's `follow_up` is stored as two attributes: the keys of the index.
 QUEUE_ATTRIBUTE, AT_ATTRIBUTE = "follow_up", "follow_up_at"
+_BATCH = 100  # items that DynamoDB returns in one batch
+_FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.05, 1.0
 
 
 def error_code(error: ClientError) -> str:
@@ -37,6 +40,28 @@ def key(pk: str) -> dict[str, str]:
 def get(table: Any, pk: str) -> Item | None:
     """Read an item by its key, consistently."""
     found: Item | None = table.get_item(Key=key(pk), ConsistentRead=True).get("Item")
+    return found
+
+
+def get_many(table: Any, pks: Iterable[str]) -> dict[str, Item]:
+    """Read items by their keys, consistently; those that do not exist are left out.
+
+    DynamoDB leaves keys unprocessed when it throttles, or when a response would be too large.
+    """
+    keys = [key(pk) for pk in dict.fromkeys(pks)]
+    found: dict[str, Item] = {}
+    pause = _FIRST_PAUSE_SECONDS
+    while keys:
+        batch, keys = keys[:_BATCH], keys[_BATCH:]
+        request = {table.name: {"Keys": batch, "ConsistentRead": True}}
+        response = table.meta.client.batch_get_item(RequestItems=request)
+        items = response["Responses"].get(table.name, [])
+        found |= {item["pk"]: item for item in items}
+        unprocessed = response.get("UnprocessedKeys", {}).get(table.name, {}).get("Keys", [])
+        keys += unprocessed
+        if unprocessed and not items:
+            time.sleep(pause)
+            pause = min(2 * pause, _MAX_PAUSE_SECONDS)
     return found
 
 

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -11,10 +11,11 @@ from botocore.exceptions import ClientError
 
 from ..domain.input_files import Drop
 from ..domain.intake import InputRecord, Waiting
-from ..domain.job import FollowUpQueue
+from ..domain.job import FollowUpQueue, Job
 from ..domain.sidecar import Sidecar
 from . import dynamodb
 from .dynamodb import Item
+from .job_store import job_from_item, job_pk
 
 # DynamoDB reserves `bucket` and `key`; the keys of the index are long.
 _NAMES = {
@@ -39,8 +40,18 @@ class InputStore:
 
     def get(self, key: str) -> InputRecord:
         """Read what is known about a key; an empty record when nothing is."""
-        item = dynamodb.get(self._table, self._pk(key))
-        return record_from_item(item) if item else InputRecord(bucket=self._bucket, key=key)
+        return self._record(key, dynamodb.get(self._table, self._pk(key)))
+
+    def get_many(self, keys: Collection[str]) -> dict[str, InputRecord]:
+        """Read what is known about some keys, in one call."""
+        found = dynamodb.get_many(self._table, map(self._pk, keys))
+        return {key: self._record(key, found.get(self._pk(key))) for key in keys}
+
+    def get_with_job(self, key: str, job_id: str) -> tuple[InputRecord, Job | None]:
+        """Read what is known about a key, and a job, in one call."""
+        found = dynamodb.get_many(self._table, [self._pk(key), job_pk(job_id)])
+        item = found.get(job_pk(job_id))
+        return self._record(key, found.get(self._pk(key))), job_from_item(item) if item else None
 
     def wait(
         self, key: str, message: str, *, due_at: float, overrides: bool = False
@@ -140,6 +151,9 @@ class InputStore:
             ConsistentRead=True,
         )
         return [str(item["sk"]) for item in linked]
+
+    def _record(self, key: str, item: Item | None) -> InputRecord:
+        return record_from_item(item) if item else InputRecord(bucket=self._bucket, key=key)
 
     def _pk(self, key: str) -> str:
         return f"input#{self._bucket}/{key}"

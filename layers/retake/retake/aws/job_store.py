@@ -14,7 +14,6 @@ from . import dynamodb
 from .dynamodb import Item
 
 STEP_SECONDS = 120  # that the next step of a job may take before it is followed up
-_BATCH = 100  # items that DynamoDB returns in one batch
 
 
 class JobStore:
@@ -30,21 +29,13 @@ class JobStore:
 
     def get(self, job_id: str) -> Job | None:
         """Read a job."""
-        item = dynamodb.get(self._table, f"job#{job_id}")
-        return dynamodb.from_item(Job, item) if item else None
+        item = dynamodb.get(self._table, job_pk(job_id))
+        return job_from_item(item) if item else None
 
     def get_many(self, job_ids: Iterable[str]) -> dict[str, Job]:
         """Read some jobs by their ids; those that do not exist are left out."""
-        keys = [dynamodb.key(f"job#{job_id}") for job_id in dict.fromkeys(job_ids)]
-        found: dict[str, Job] = {}
-        while keys:
-            batch, keys = keys[:_BATCH], keys[_BATCH:]
-            request = {self._table.name: {"Keys": batch, "ConsistentRead": True}}
-            page = self._table.meta.client.batch_get_item(RequestItems=request)
-            for item in page["Responses"].get(self._table.name, []):
-                found[item["id"]] = dynamodb.from_item(Job, item)
-            keys += page.get("UnprocessedKeys", {}).get(self._table.name, {}).get("Keys", [])
-        return found
+        found = dynamodb.get_many(self._table, map(job_pk, job_ids))
+        return {item["id"]: job_from_item(item) for item in found.values()}
 
     def create(self, job: Job, *, replaces: Job | None = None) -> Job | None:
         """Write a new job, or one that starts again in place of `replaces`.
@@ -59,7 +50,7 @@ class JobStore:
             version=replaces.version + 1 if replaces else 1,
             follow_up=self._due_in(STEP_SECONDS),
         )
-        item = dynamodb.to_item(created) | dynamodb.key(f"job#{job.id}")
+        item = dynamodb.to_item(created) | dynamodb.key(job_pk(job.id))
         if replaces:
             condition, before = "version = :before", {"before": replaces.version}
         else:
@@ -146,7 +137,7 @@ class JobStore:
         values: Mapping[str, Any] = {f":{name}": value for name, value in sets.items()}
         try:
             self._table.update_item(
-                Key=dynamodb.key(f"job#{before.id}"),
+                Key=dynamodb.key(job_pk(before.id)),
                 UpdateExpression=update,
                 ConditionExpression="#version = :before AND #state = :stood",
                 ExpressionAttributeNames=names,
@@ -170,6 +161,11 @@ class JobStore:
         return datetime.fromtimestamp(self._clock(), UTC)
 
 
+def job_pk(job_id: str) -> str:
+    """Return the partition key of a job."""
+    return f"job#{job_id}"
+
+
 def job_from_item(item: Item) -> Job:
-    """Read a job from an item of a query or scan."""
+    """Read a job from its item."""
     return dynamodb.from_item(Job, item)

@@ -25,6 +25,7 @@ from .dynamodb import error_code
 _BLOCK_BYTES = 65536
 _BLOCKS_KEPT = 4
 _PART_BYTES = 8 * 1024 * 1024  # of a multipart upload; 10,000 parts are more than any result
+_VERSION = "job-version"  # in the metadata of a status file
 _NOT_FOUND = frozenset({"404", "NoSuchKey", "NotFound"})
 # A stream cannot be rewound, so boto3 ends its own retry of an upload with the first of these.
 _BROKEN_UPLOAD = (
@@ -326,12 +327,17 @@ class OutputBucket:
 
     def etag(self, key: str) -> str | None:
         """Return the ETag of an object, `None` when there is none."""
+        found = self._head(key)
+        return str(found["ETag"]) if found else None
+
+    def _head(self, key: str) -> Mapping[str, Any] | None:
         try:
-            return str(self._s3.head_object(Bucket=self.name, Key=key)["ETag"])
+            found: Mapping[str, Any] = self._s3.head_object(Bucket=self.name, Key=key)
         except ClientError as error:
             if error_code(error) in _NOT_FOUND:
                 return None
             raise
+        return found
 
     def put_video(
         self,
@@ -397,8 +403,14 @@ class OutputBucket:
             self._s3.abort_multipart_upload(**upload)
             raise
 
-    def put_status(self, key: str, status: Mapping[str, Any]) -> None:
-        """Write a status file; what could control a terminal is escaped."""
+    def put_status(self, key: str, status: Mapping[str, Any], version: str | None = None) -> None:
+        """Write a status file; what could control a terminal is escaped.
+
+        Parameters:
+            key: the object's key.
+            status: its content.
+            version: what `status_version` returns from now on.
+        """
         text = json.dumps(status, ensure_ascii=False, indent=2)
         self._s3.put_object(
             Bucket=self.name,
@@ -406,7 +418,14 @@ class OutputBucket:
             Body=printable(text, keep="\n").encode(),
             ContentType="application/json",
             CacheControl="no-store",
+            Metadata={_VERSION: version} if version else {},
         )
+
+    def status_version(self, key: str) -> str | None:
+        """Return the version that a status file was written with, if there is one."""
+        found = self._head(key)
+        version: str | None = found["Metadata"].get(_VERSION) if found else None
+        return version
 
     def remove(self, key: str) -> None:
         """Remove an object if it exists; otherwise delete markers would pile up."""

@@ -149,12 +149,14 @@ class Candidate:
         record: what is known about the clip's key.
         sidecar: the instructions, from `resolve`.
         job: the job of this very content, if there is one.
+        beside: what is known about the keys of its sidecar and first frame, if it was read.
     """
 
     drop: Drop
     record: InputRecord
     sidecar: Sidecar | Refusal | Wait
     job: Job | None = None
+    beside: tuple[InputRecord, ...] = ()
 
     @property
     def frame_key(self) -> str | None:

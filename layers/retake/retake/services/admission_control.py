@@ -5,8 +5,8 @@ from collections.abc import Callable, Collection
 from ..aws.admission_store import AdmissionStore
 from ..aws.follow_ups import FollowUps
 from ..aws.messaging import DropQueue, EventBus
-from ..domain.admission import AccountEvent, Admission, Denial, Quotas
-from ..domain.job import HoldReason
+from ..domain.admission import AccountEvent, Denial, Quotas
+from ..domain.job import HoldReason, Job
 
 MAX_AT_ONCE = 10  # held jobs that one free slot may wake
 MAX_STALE = 10  # held jobs that the index may still show after they were admitted
@@ -20,6 +20,10 @@ class AdmissionControl:
     ) -> None:
         self._store, self._quotas, self._clock = store, quotas, clock
 
+    def read_with_job(self, job_id: str) -> Job | None:
+        """Read a job; a request or a release that follows at once saves its own read."""
+        return self._store.read_with_job(job_id)
+
     def admit(self, job_id: str) -> Denial | None:
         """Admit one job to Segmind; return why not, else `None`."""
         return self._store.change(
@@ -28,7 +32,7 @@ class AdmissionControl:
 
     def check(self, job_id: str) -> Denial | None:
         """Return why a job would not be admitted, without changing anything."""
-        outcome = self._read().admit(job_id, self._quotas, self._clock())
+        outcome = self._store.read().admit(job_id, self._quotas, self._clock())
         return outcome if isinstance(outcome, Denial) else None
 
     def request(self) -> Denial | None:
@@ -71,27 +75,24 @@ class AdmissionControl:
 
     def outbox(self) -> tuple[AccountEvent, ...]:
         """Return the events that are still to be published."""
-        return self._read().outbox
+        return self._store.read_recent().outbox
 
     def closed_since(self, second: float) -> bool:
         """Tell whether the circuit was closed at or after a second."""
-        return self._read().circuit.closed_at >= second
+        return self._store.read_recent().circuit.closed_at >= second
 
     def stretch(self) -> float:
         """Return how much longer gaps between polls should be while requests are scarce."""
-        return self._read().stretch(self._quotas, self._clock())
+        return self._store.read_recent().stretch(self._quotas, self._clock())
 
     def free_slots(self) -> tuple[int, Collection[str]]:
         """Return how many jobs could be admitted now, and the ids of those that have a lease."""
-        admission, now = self._read(), self._clock()
+        admission, now = self._store.read_recent(), self._clock()
         return admission.free_slots(self._quotas, now), admission.leases.active(now).keys()
 
     def metrics(self) -> dict[str, float]:
         """Return the figures for CloudWatch."""
-        return self._read().metrics(self._quotas, self._clock())
-
-    def _read(self) -> Admission:
-        return self._store.read()
+        return self._store.read_recent().metrics(self._quotas, self._clock())
 
 
 class Outbox:

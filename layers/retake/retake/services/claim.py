@@ -59,6 +59,9 @@ class Candidates:
             first_frame = self._bucket.head(candidate.frame_key)
             drop = replace(candidate.drop, first_frame=first_frame)
             candidate = replace(candidate, drop=drop)
+            if first_frame:
+                record = self._records.get(first_frame.key)
+                candidate = replace(candidate, beside=(*candidate.beside, record))
         job_id = candidate.known_job_id
         return replace(candidate, job=self._jobs.get(job_id) if job_id else None)
 
@@ -72,15 +75,23 @@ class Candidates:
             record: what is known about its key, if that has just been read.
             own: its sidecar, if that has just been looked up.
         """
-        record = record or self._records.get(clip.key)
-        drop = Drop(self._bucket.name, clip, own or self._sidecar_of(clip))
+        content: bytes | None = None
+        if own is None and (found := self._open_sidecar(clip)):
+            own, content = found
+        drop = Drop(self._bucket.name, clip, own)
+        beside: list[InputRecord] = []
+        if record is None:
+            keys = [file.key for file in (clip, own) if file]
+            record, *beside = self._records.get_many(keys).values()
         fields: Fields | Refusal | None = None
         defaults: Preset | None = None
         if not (record.sidecar and drop.is_pair(record.pair_version)):
-            fields = self._own_fields(drop)
+            if own and content is None:
+                content = self._bucket.read(own, 0, MAX_JSON_BYTES + 1)
+            fields = None if content is None else sidecar.FORM.read(content)
             defaults = None if isinstance(fields, Refusal) else self.preset_for(clip.key)
         instructions = resolve(drop, fields, defaults, record, self._clock())
-        return Candidate(drop, record, instructions)
+        return Candidate(drop, record, instructions, beside=tuple(beside))
 
     def refused(self, file: InputFile, refusal: Refusal) -> Candidate:
         """Gather a file that is refused by itself, without any instructions."""
@@ -94,14 +105,9 @@ class Candidates:
         found = self._bucket.open(preset_key(key), MAX_JSON_BYTES + 1)
         return Preset(found[0], preset.parse(found[1])) if found else None
 
-    def _sidecar_of(self, clip: InputFile) -> InputFile | None:
+    def _open_sidecar(self, clip: InputFile) -> tuple[InputFile, bytes] | None:
         key = deciding_sidecar(self._bucket.siblings(clip.key))
-        return self._bucket.head(key) if key else None
-
-    def _own_fields(self, drop: Drop) -> Fields | Refusal | None:
-        if drop.sidecar is None:
-            return None
-        return sidecar.FORM.read(self._bucket.read(drop.sidecar, 0, MAX_JSON_BYTES + 1))
+        return self._bucket.open(key, MAX_JSON_BYTES + 1) if key else None
 
 
 class Claims:
@@ -121,12 +127,14 @@ class Claims:
         self._status_files, self._settlement = status_files, settlement
         self._max_clip_seconds = max_clip_seconds
 
-    def start(self, candidate: Candidate, start: Start) -> list[str] | None:
+    def start(self, candidate: Candidate, start: Start) -> list[Job] | None:
         """Check the content and claim the job.
 
+        Its status file is written with what becomes of its submit, which follows at once.
+
         Returns:
-            The ids of the jobs that are ready to be submitted; `None` when another function
-            accepted these files with other instructions, so they must be looked at again.
+            The jobs that are ready to be submitted; `None` when another function accepted these
+            files with other instructions, so they must be looked at again.
         """
         drop = candidate.drop
         checked = self._check(drop)
@@ -138,8 +146,7 @@ class Claims:
         )
         created = self._create(drop, job, start.replaces)
         if created:
-            self._status_files.publish(job.id)
-            return [job.id]
+            return [created]
         record = self._records.get(drop.clip.key)
         if record.pair_version == drop.pair_version and record.sidecar != start.sidecar:
             return None
@@ -153,29 +160,36 @@ class Claims:
             case Refuse() as refused:
                 self._refuse(candidate.drop, refused)
 
-    def answer_known(self, candidate: Candidate, job: Job) -> list[str]:
+    def answer_known(self, candidate: Candidate, job: Job) -> list[Job]:
         """Answer for content that has its job: nothing is paid.
 
         A name that a refusal took in between returns to the job.
 
         Returns:
-            The ids of the jobs that are ready to be submitted.
+            The jobs that are ready to be submitted.
         """
         drop, record = candidate.drop, candidate.record
         sidecar = candidate.sidecar if isinstance(candidate.sidecar, Sidecar) else None
         if (record.pair_version, record.newest_job) != (drop.pair_version, job.id):
             record = self._records.get(drop.clip.key)
-        owner = self._jobs.get(record.accepted_job or job.id)
-        owns = owner is None or owner.id == job.id or owner.state in RETRYABLE
+        owner = job
+        if record.accepted_job not in (None, job.id):
+            owner = self._jobs.get(record.accepted_job) or job
+        owns = owner.id == job.id or owner.state in RETRYABLE
         accepted = owns and job.state not in RETRYABLE
         newest = job.id if accepted else record.newest_job or job.id
         other_pair = sidecar is not None and not drop.is_pair(record.pair_version)
-        if newest != record.newest_job or record.waiting or other_pair:
+        changes = newest != record.newest_job or record.waiting or other_pair
+        if changes:
             self._records.own(drop, newest, accepted=accepted, sidecar=sidecar)
-        # It may have been published there while a refusal had its name.
-        self._status_files.remove(overtaken_key(drop.clip.key, newest))
-        self._status_files.publish(newest)
-        return [job.id] if job.state in UNSENT else []
+        if job.state is State.CLAIMED and not changes:
+            return [job]  # its submit writes the status file
+        # The status file is written last: if it is current, nothing before it is missing.
+        if newest != job.id or not self._status_files.is_current(job):
+            # It may have been published there while a refusal had its name.
+            self._status_files.remove(overtaken_key(drop.clip.key, newest))
+            self._status_files.publish(newest, job if newest == job.id else None)
+        return [job] if job.state in UNSENT else []
 
     def _refuse(self, drop: Drop, refused: Refuse) -> None:
         job = replace(_job_of(drop, State.REFUSED, refused.sidecar), refusal=refused.refusal)

@@ -51,7 +51,7 @@ class Deliverer:
         job = self._jobs.get(loop.job_id)
         if job is None or job.state is not State.DELIVERING:
             return loop.going_to(NextStep.SETTLE)
-        self._status_files.publish(job.id)
+        self._status_files.publish(job.id, job)
         try:
             copied = self._copy(job)
         except ResultUnavailableError as error:

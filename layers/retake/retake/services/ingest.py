@@ -17,6 +17,7 @@ from ..domain.input_files import (
     refuse_by_name,
 )
 from ..domain.intake import Candidate, Known, Refuse, Start, Wait, decide
+from ..domain.job import Job
 from ..domain.limits import MAX_JSON_BYTES
 from ..domain.refusal import Refusal
 from ..observability import logger
@@ -49,7 +50,7 @@ class Ingest:
         self._claims, self._waiting, self._queue = claims, waiting, queue
         self._clock = clock
 
-    def ingest(self, key: str, page: str | None = None) -> list[str]:
+    def ingest(self, key: str, page: str | None = None) -> list[Job]:
         """Ingest the object that was dropped under a key.
 
         Parameters:
@@ -57,7 +58,7 @@ class Ingest:
             page: where to continue with the clips that a preset or a first frame wakes.
 
         Returns:
-            The ids of the jobs that are ready to be submitted.
+            The jobs that are ready to be submitted.
         """
         try:
             return self._ingest(key, page)
@@ -65,7 +66,7 @@ class Ingest:
             self._refuse(error.file, error.refusal)
             return []
 
-    def _ingest(self, key: str, page: str | None) -> list[str]:
+    def _ingest(self, key: str, page: str | None) -> list[Job]:
         file = self._bucket.find(key)
         if file is None:
             logger.info("the object is gone", key=key)
@@ -84,7 +85,7 @@ class Ingest:
                 self._refuse(file, refuse_by_name(file.key))
         return []
 
-    def _ingest_clip(self, clip: InputFile, own: InputFile | None = None) -> list[str]:
+    def _ingest_clip(self, clip: InputFile, own: InputFile | None = None) -> list[Job]:
         """Ingest a clip; `own` is its sidecar, if that has just been looked up."""
         for _ in range(MAX_LOOKS):
             try:
@@ -97,11 +98,10 @@ class Ingest:
             own = None  # it may have changed, too
         raise RuntimeError(f"the files of {clip.key} change too often; SQS delivers it again")
 
-    def _apply(self, candidate: Candidate) -> list[str] | None:
+    def _apply(self, candidate: Candidate) -> list[Job] | None:
         """Do what is decided about a clip; return `None` when it must be looked at again."""
-        for file in (candidate.drop.sidecar, candidate.drop.first_frame):
-            if file:
-                self._waiting.joined(file.key)
+        for record in candidate.beside:
+            self._waiting.joined(record)
         match decide(candidate):
             case Start() as start:
                 return self._claims.start(candidate, start)
@@ -113,7 +113,7 @@ class Ingest:
             case Wait() as wait:
                 return self._wait(candidate, wait)
 
-    def _wait(self, candidate: Candidate, wait: Wait) -> list[str] | None:
+    def _wait(self, candidate: Candidate, wait: Wait) -> list[Job] | None:
         record = self._waiting.record(candidate.drop.clip.key, wait.message, wait.until)
         if not candidate.frame_key:
             # Recorded before this second look: of two files that arrive together, at least one
@@ -130,7 +130,7 @@ class Ingest:
             self._waiting.show_until(record, wait.until, scheduled=scheduled)
         return []
 
-    def _ingest_sidecar(self, file: InputFile) -> list[str]:
+    def _ingest_sidecar(self, file: InputFile) -> list[Job]:
         keys = self._bucket.siblings(file.key)
         clips = self._clips(keys)
         if clips:
@@ -139,14 +139,14 @@ class Ingest:
                 reason = f"{deciding} exists as well, and is used instead"
                 self._refuse(file, Refusal(reason, "keep one of the two"))
                 return []
-            return [job_id for clip in clips for job_id in self._ingest_clip(clip, file)]
+            return [job for clip in clips for job in self._ingest_clip(clip, file)]
         parsed = sidecar.parse(self._bucket.read(file, 0, MAX_JSON_BYTES + 1))
         if isinstance(parsed, Refusal):
             self._refuse(file, parsed)
             return []
         self._wait_alone(file, FileKind.SIDECAR)
         late = self._clips(self._bucket.siblings(file.key))  # one may have arrived meanwhile
-        return [job_id for clip in late for job_id in self._ingest_clip(clip)]
+        return [job for clip in late for job in self._ingest_clip(clip)]
 
     def _clips(self, keys: list[str]) -> list[InputFile]:
         found = (self._bucket.head(key) for key in keys if kind_of(key) is FileKind.CLIP)
@@ -167,7 +167,7 @@ class Ingest:
         if isinstance(preset.fields, Refusal):
             self._refuse(preset.file, preset.fields)
             return
-        self._waiting.joined(file.key)
+        self._waiting.joined(self._records.get(file.key))
         stop_at = self._clock() + WAKE_SECONDS
         while True:
             clips, page = self._bucket.clips_beside(file.key, page, PAGE_CLIPS)

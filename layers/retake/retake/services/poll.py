@@ -50,7 +50,7 @@ class Poller:
 
     def poll(self, loop: WaitLoop) -> WaitLoop:
         """Ask Segmind about the job of a wait loop, and return the loop's next state."""
-        job = self._jobs.get(loop.job_id)
+        job = self._admission.read_with_job(loop.job_id)
         if job is None or job.state not in (State.RENDERING, State.DELIVERING):
             return loop.going_to(NextStep.SETTLE)
         if job.state is State.DELIVERING:

@@ -27,7 +27,7 @@ class Settlement:
 
     def settle(self, job_id: str) -> None:
         """Settle a job that has ended; leave one that has not to `sweep`."""
-        job = self._jobs.get(job_id)
+        job = self._admission.read_with_job(job_id)
         if job is None or job.follow_up is None:
             return
         if not job.has_ended:
@@ -38,7 +38,7 @@ class Settlement:
         cost = job.cost_usd if job.state in PAID else 0
         if not self._admission.release(job_id, cost):
             return
-        self._status_files.publish(job_id)
+        self._status_files.publish(job_id, job)
         outcome = job.state.capitalize()
         self._events.put(outcome, status_file.of_job(job))
         count(outcome)

@@ -51,11 +51,16 @@ class Submitter:
         self._outcomes, self._waker, self._outbox = outcomes, waker, outbox
 
     def submit(self, job_id: str) -> None:
-        """Submit one job, or hold it with the reason."""
+        """Submit the job that a message names, or hold it with the reason."""
         job = self._jobs.get(job_id)
-        if job is None or not job.may_be_submitted:
+        if job:
+            self.submit_job(job)
+
+    def submit_job(self, job: Job) -> None:
+        """Submit a job that has just been read or claimed, or hold it with the reason."""
+        if not job.may_be_submitted:
             return
-        denial = self._admission.check(job_id)
+        denial = self._admission.check(job.id)
         if denial:
             self._hold(job, denial)
         elif job.state is State.CLAIMED and self._waker.any_held():
@@ -219,11 +224,12 @@ class SubmitOutcomes:
             "held_since": since,
             "follow_up": FollowUp(FollowUpQueue.HELD, since),
         } | changes
+        after: Job | None = job
         if job.state is not State.HELD:
-            self._jobs.advance(job, State.HELD, **held)
+            after = self._jobs.advance(job, State.HELD, **held)
         elif replace(job, **held) != job:
-            self._jobs.update(job, **held)
-        self._status_files.publish(job.id)
+            after = self._jobs.update(job, **held)
+        self._status_files.publish(job.id, after)
         if denial.reason is HoldReason.BUDGET:
             self._admission.exhaust_budget(denial.message)
 
@@ -231,6 +237,8 @@ class SubmitOutcomes:
         """Postpone a held job that cannot be sent, so that it is not always tried first."""
         if job.state is State.HELD:
             self._jobs.update(job, due_in=OWN_TROUBLE_SECONDS)
+        else:
+            self._status_files.publish(job.id)  # SQS delivers its message again
 
     def _follow(self, job: Job, request_id: str) -> None:
         submitted_at = int(self._clock())
@@ -249,7 +257,7 @@ class SubmitOutcomes:
         if rendering is None:
             logger.error("paid request, but its job moved", job_id=job.id, request_id=request_id)
             return
-        self._status_files.publish(job.id)
+        self._status_files.publish(job.id, rendering)
         self._wait_loops.start(job)
         self._admission.close_circuit()
         if self._admission.closed_since(submitted_at):
@@ -289,7 +297,7 @@ class SubmitOutcomes:
 
     def _search_for(self, job: Job, reason: str, **changes: Any) -> None:
         """Leave it to `sweep` to search Segmind's history for the request."""
-        self._jobs.advance(
+        unknown = self._jobs.advance(
             job, State.SUBMIT_UNKNOWN, due_in=SEARCH_AFTER_SECONDS, reason=reason, **changes
         )
-        self._status_files.publish(job.id)
+        self._status_files.publish(job.id, unknown)

@@ -53,11 +53,11 @@ class WaitingFiles:
             delay = max(1, until - int(self._clock()))
             self._queue.send_drop(record.bucket, record.key, delay=delay)
 
-    def joined(self, key: str) -> None:
+    def joined(self, record: InputRecord) -> None:
         """Forget that a file waited: it is part of a job now."""
-        if self._records.get(key).exists:
-            self._status_files.remove(key)
-            self._records.remove(key)
+        if record.exists:
+            self._status_files.remove(record.key)
+            self._records.remove(record.key)
 
     def gone(self, key: str) -> None:
         """Forget that a file waited: it is not in the bucket any more."""
