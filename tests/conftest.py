@@ -1,7 +1,7 @@
 """Fixtures that several suites share."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,21 @@ from tests.support.world import World, create_jobs_table, jobs_table
 
 settings.register_profile("fast", deadline=None, max_examples=40, database=None)
 settings.load_profile("fast")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let CI ask that nothing is skipped silently."""
+    parser.addoption("--no-skips", action="store_true", help="a skipped test fails")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Turn a skip into a failure with `--no-skips`."""
+    report = yield
+    if report.skipped and item.config.getoption("--no-skips"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} may not be skipped: {report.longrepr[-1]}"
+    return report
 
 
 @pytest.fixture(scope="session")
