@@ -1,4 +1,4 @@
-"""ETags of local files: whether a file is in a bucket already, without a download."""
+"""ETags and hashes of local files: whether a file is in a bucket already, without a download."""
 
 import hashlib
 from pathlib import Path
@@ -25,6 +25,12 @@ def etag_of_file(path: Path, part_bytes: int | None = None) -> str:
         parts = iter(lambda: file.read(part_bytes), b"")
         digests = [_md5(part).digest() for part in parts]
     return f"{etag_of(b''.join(digests))}-{len(digests)}"
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return the SHA-256 of a file in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_content_of(etag: str, path: Path) -> bool:

@@ -97,24 +97,24 @@ class PlannedDrop:
         return preset_key(self.key)
 
     def candidate(
-        self, bucket: str, *, clip_etag: str, frame_etag: str | None, now: datetime
+        self, bucket: str, *, clip_content: str, frame_content: str | None, now: datetime
     ) -> Candidate:
         """Return what the functions decide about once all files are in the bucket.
 
         Parameters:
             bucket: the input bucket.
-            clip_etag: the ETag that the clip has, or gets.
-            frame_etag: the ETag that the first frame has, or gets.
+            clip_content: what identifies the content of the clip, see `InputFile.content`.
+            frame_content: the same of the first frame.
             now: when the files are uploaded.
         """
         body = self.sidecar_body
         first_frame: InputFile | None = None
-        if self.first_frame and frame_etag:
+        if self.first_frame and frame_content:
             size = self.first_frame.stat().st_size
-            first_frame = InputFile(self.frame_key, frame_etag, size, now)
+            first_frame = InputFile(self.frame_key, frame_content, size, now)
         drop = Drop(
             bucket=bucket,
-            clip=InputFile(self.key, clip_etag, self.clip.stat().st_size, now),
+            clip=InputFile(self.key, clip_content, self.clip.stat().st_size, now),
             sidecar=InputFile(self.sidecar_key, etag_of(body), len(body), now),
             first_frame=first_frame,
         )

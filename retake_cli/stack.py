@@ -107,6 +107,11 @@ class Stack:
         return float(self.parameters.get("DailyBudgetUsd", 25))
 
     @property
+    def uses_kms(self) -> bool:
+        """Tell whether the buckets encrypt with a key of AWS KMS."""
+        return bool(self.parameters.get("KmsKeyArn"))
+
+    @property
     def max_clip_seconds(self) -> float:
         """Return the duration that a clip must stay under."""
         return float(self.parameters.get("MaxClipSeconds", 30))

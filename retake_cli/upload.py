@@ -16,11 +16,11 @@ from retake.domain.input_files import InputFile
 from retake.domain.intake import Candidate, Known, Refuse, Start, Wait, decide
 from retake.domain.job import Job
 from retake.domain.json_form import Fields
-from retake.domain.limits import MAX_KEY_BYTES
+from retake.domain.limits import MAX_JSON_BYTES, MAX_KEY_BYTES
 from retake.domain.refusal import Refusal
 
 from .console import now
-from .etags import etag_of, etag_of_file, is_content_of
+from .etags import etag_of, etag_of_file, is_content_of, sha256_of_file
 from .plan import PlannedDrop, PresetLookup, Rejection
 from .stack import Stack
 
@@ -109,7 +109,7 @@ def assess(stack: Stack, planned: Iterable[PlannedDrop]) -> tuple[list[ReadyDrop
         What can be dropped, and what the functions would refuse.
     """
     with ThreadPoolExecutor(PARALLEL_UPLOADS) as pool:
-        compared = list(pool.map(lambda drop: _compare(stack.input_bucket, drop), planned))
+        compared = list(pool.map(lambda drop: _compare(stack, drop), planned))
     known = stack.jobs.get_many(drop.job_id for drop in compared)
     ready: list[ReadyDrop] = []
     rejections: list[Rejection] = []
@@ -148,36 +148,54 @@ class _Compared:
         )
 
 
-def _compare(bucket: InputBucket, planned: PlannedDrop) -> _Compared:
+def _compare(stack: Stack, planned: PlannedDrop) -> _Compared:
+    bucket = stack.input_bucket
     clip = bucket.head(planned.key)
     sidecar = bucket.head(planned.sidecar_key)
-    clip_etag = _known_etag(clip, planned.clip)
-    frame_etag: str | None = None
+    clip_content = _known_content(stack, clip, planned.clip)
+    frame_content: str | None = None
     changed: list[str] = []
     if planned.first_frame:
         fits = len(planned.frame_key.encode()) <= MAX_KEY_BYTES
         stored = bucket.head(planned.frame_key) if fits else None
-        frame_etag = _known_etag(stored, planned.first_frame)
-        if frame_etag is None:
-            frame_etag = etag_of_file(planned.first_frame)
+        frame_content = _known_content(stack, stored, planned.first_frame)
+        if frame_content is None:
+            frame_content = _content_of(stack, planned.first_frame)
             changed.append(planned.frame_key)
-    if not sidecar or sidecar.etag != etag_of(planned.sidecar_body):
+    if not _has_body(bucket, sidecar, planned.sidecar_body):
         changed.append(planned.sidecar_key)
     # The functions would make a job of files that are half old and half new, and pay for it. So
     # the old clip is removed first, and the new one is uploaded last.
-    removes_clip = clip is not None and len(changed) + (clip_etag is None) > 1
-    if removes_clip or clip_etag is None:
-        clip_etag = etag_of_file(planned.clip)
+    removes_clip = clip is not None and len(changed) + (clip_content is None) > 1
+    if removes_clip or clip_content is None:
+        clip_content = _content_of(stack, planned.clip)
         changed.append(planned.key)
     candidate = planned.candidate(
-        bucket.name, clip_etag=clip_etag, frame_etag=frame_etag, now=now()
+        bucket.name, clip_content=clip_content, frame_content=frame_content, now=now()
     )
     return _Compared(planned, candidate, tuple(changed), removes_clip)
 
 
-def _known_etag(stored: InputFile | None, path: Path) -> str | None:
-    """Return the ETag of an object if it has the content of a local file."""
-    return stored.etag if stored and is_content_of(stored.etag, path) else None
+def _content_of(stack: Stack, path: Path) -> str:
+    """Return what identifies the content of a local file once it is uploaded."""
+    return sha256_of_file(path) if stack.uses_kms else etag_of_file(path)
+
+
+def _known_content(stack: Stack, stored: InputFile | None, path: Path) -> str | None:
+    """Return what identifies the content of an object if it is that of a local file."""
+    if stored is None:
+        return None
+    if not stored.has_random_etag:
+        return stored.etag if is_content_of(stored.etag, path) else None
+    stored = stack.records.get(stored.key).identify(stored)
+    return stored.sha256 if stored.sha256 == sha256_of_file(path) else None
+
+
+def _has_body(bucket: InputBucket, stored: InputFile | None, body: bytes) -> bool:
+    """Tell whether an object has this content."""
+    if stored and stored.has_random_etag:
+        return bucket.read(stored, 0, MAX_JSON_BYTES + 1) == body
+    return stored is not None and stored.etag == etag_of(body)
 
 
 def upload_presets(stack: Stack, drops: Iterable[ReadyDrop]) -> None:
@@ -192,7 +210,7 @@ def upload_presets(stack: Stack, drops: Iterable[ReadyDrop]) -> None:
     }
     for key, body in bodies.items():
         stored = stack.input_bucket.head(key)
-        if not stored or stored.etag != etag_of(body):
+        if not _has_body(stack.input_bucket, stored, body):
             stack.put_json(key, body)
 
 

@@ -169,6 +169,8 @@ class _Files:
         candidate = Candidate(drop, self.record, instructions)
         if candidate.frame_key and not candidate.frame_key_is_too_long:
             first_frame = stack.input_bucket.head(candidate.frame_key)
+            if first_frame:
+                first_frame = stack.input_bucket.identify(first_frame)
             candidate = replace(candidate, drop=replace(drop, first_frame=first_frame))
         job_id = candidate.known_job_id
         return replace(candidate, job=stack.jobs.get(job_id)) if job_id else candidate
@@ -192,6 +194,7 @@ def _read_files(stack: Stack, job: Job) -> _Files | str:
     if not (stored or preset or job.sidecar):
         return "its sidecar is no longer in the bucket; drop it again"
     body = bucket.read(stored, 0, MAX_JSON_BYTES + 1) if stored else _EMPTY_SIDECAR
+    clip = record.identify(clip)
     return _Files(clip=clip, sidecar_key=key, sidecar_body=body, preset=preset, record=record)
 
 

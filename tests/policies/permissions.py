@@ -298,6 +298,10 @@ _FAILED_EVENTS = (
     "[Lambda keeps events that `settle` could not process, with the function's "
     f"role]({_GUIDE}/lambda/latest/dg/invocation-async-retain-records.html)."
 )
+_KMS = (
+    "With `KmsKeyArn`: [S3, DynamoDB, SQS, SNS, and Secrets Manager use the key for the "
+    f"caller]({_GUIDE}/kms/latest/developerguide/service-integration.html)."
+)
 _LOG = (
     "[Lambda writes the function's log with its "
     f"role]({_GUIDE}/lambda/latest/dg/monitoring-cloudwatchlogs.html)."
@@ -335,6 +339,9 @@ def _reasoned() -> Iterator[tuple[Name, str]]:
     for action in ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"):
         yield ("SubmitRole", action, "DropQueue"), _POLLER
     yield ("SettleRole", "sqs:SendMessage", "EventDeadLetterQueue"), _FAILED_EVENTS
+    for role in RESOURCES["KmsPolicy"]["Properties"]["Roles"]:
+        for action in ("kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"):
+            yield (role["Ref"], action, "KmsKeyArn"), _KMS
     for function in re.findall(r"\{(\w+)Arn\}", DEFINITION):
         task = "It is a task of the definition."
         yield ("WaitLoopRole", "lambda:InvokeFunction", function), task

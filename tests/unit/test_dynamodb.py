@@ -92,6 +92,8 @@ FULL_RECORD = InputRecord(
     pair_version="v1 v2",
     sidecar=SIDECAR,
     follow_up=FOLLOW_UP,
+    etag="e1",
+    sha256="5" * 64,
 )
 FULL_ADMISSION = Admission(
     leases=Leases({"j1": 1_800_003_600, "j2": 1_800_003_601}),

@@ -58,6 +58,24 @@ def test_the_same_drop_again_uploads_nothing(world: World, stack: Stack, local_c
     assert all(isinstance(ready.decision, Known) for ready in again)
 
 
+@pytest.mark.parametrize("with_frame", [False, True])
+def test_with_kms_the_planned_job_is_found_by_the_hash_of_its_files(
+    world: World, stack: Stack, local_clip: Path, look: Path, with_frame: bool
+) -> None:
+    rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}}
+    world.s3.put_bucket_encryption(
+        Bucket="input", ServerSideEncryptionConfiguration={"Rules": [rule]}
+    )
+    stack.parameters["KmsKeyArn"] = "arn:aws:kms:eu-central-1:123456789012:key/1"
+    options = {"prompt": "ink"} | ({"first_frame": look} if with_frame else {})
+    (first,) = drop(stack, local_clip, **options)
+    assert ingest_all(world, "clip.mp4") == [first.job_id]
+    assert world.job(first.job_id).clip.sha256
+    (again,) = drop(stack, local_clip, **options)
+    assert (again.job_id, again.price_usd) == (first.job_id, 0)
+    assert not again.changes_clip
+
+
 def test_files_in_the_bucket_without_a_job_get_their_sidecar_again(
     stack: Stack, local_clip: Path
 ) -> None:

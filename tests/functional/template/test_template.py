@@ -201,7 +201,6 @@ def test_outcomes_reach_people_only_through_the_notification_queue() -> None:
     queue = RESOURCES["NotificationQueue"]["Properties"]
     sweep = RESOURCES["SweepFunction"]["Properties"]
     assert queue["VisibilityTimeout"] > sweep["Timeout"]
-    assert queue["SqsManagedSseEnabled"] is True
     variables = {"NOTIFICATION_QUEUE_URL", "NOTIFICATION_TOPIC_ARN", "DIGEST_MINUTES"}
     assert variables <= set(sweep["Environment"]["Variables"])
 
@@ -240,6 +239,37 @@ def test_buckets_are_private_encrypted_versioned_and_retained(bucket: str) -> No
     assert resource["UpdateReplacePolicy"] == "Retain"
     rules = properties["LifecycleConfiguration"]["Rules"]
     assert any("AbortIncompleteMultipartUpload" in rule for rule in rules)
+
+
+def test_whatever_holds_data_is_encrypted_with_the_key_that_is_given() -> None:
+    key, without = {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}
+    given = {"Fn::If": ["HasKey", key, without]}
+    for kind, name in (
+        ("AWS::SQS::Queue", "KmsMasterKeyId"),
+        ("AWS::SNS::Topic", "KmsMasterKeyId"),
+        ("AWS::SecretsManager::Secret", "KmsKeyId"),
+    ):
+        assert of_type(kind)
+        assert [properties.get(name) for properties in of_type(kind).values()] == (
+            [given] * len(of_type(kind))
+        )
+    for properties in of_type("AWS::S3::Bucket").values():
+        [rule] = properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        _, encrypted, _ = rule["Fn::If"]
+        assert encrypted["ServerSideEncryptionByDefault"] == {
+            "SSEAlgorithm": "aws:kms",
+            "KMSMasterKeyID": key,
+        }
+    table = of_type("AWS::DynamoDB::Table")["JobsTable"]
+    _, encrypted, _ = table["SSESpecification"]["Fn::If"]
+    assert encrypted == {"SSEEnabled": True, "SSEType": "KMS", "KMSMasterKeyId": key}
+
+
+def test_every_role_that_touches_data_may_use_the_key() -> None:
+    policy = RESOURCES["KmsPolicy"]
+    roles = {role["Ref"] for role in policy["Properties"]["Roles"]}
+    assert roles == of_type("AWS::IAM::Role").keys() - {"WaitLoopRole"}
+    assert policy["Condition"] == "HasKey"
 
 
 def test_every_parameter_and_output_is_described() -> None:

@@ -125,6 +125,9 @@ class InputStore:
             ":bucket": drop.bucket,
             ":key": drop.clip.key,
         }
+        if drop.clip.sha256:
+            sets += ", etag = :etag, sha256 = :sha256"
+            values |= {":etag": drop.clip.etag, ":sha256": drop.clip.sha256}
         if accepted:
             sets += ", accepted_job = :job"
         if sidecar:

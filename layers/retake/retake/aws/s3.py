@@ -1,8 +1,10 @@
 """S3: the input bucket, the output bucket, and signed URLs for Segmind."""
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import replace
 from typing import Any, Protocol
 from urllib.parse import unquote_plus
 
@@ -24,6 +26,7 @@ from .dynamodb import error_code
 
 _BLOCK_BYTES = 65536
 _BLOCKS_KEPT = 4
+_HASHED_BYTES = 1024 * 1024  # of a file at a time
 _PART_BYTES = 8 * 1024 * 1024  # of a multipart upload; 10,000 parts are more than any result
 _VERSION = "job-version"  # in the metadata of a status file
 _NOT_FOUND = frozenset({"404", "NoSuchKey", "NotFound"})
@@ -168,6 +171,24 @@ class InputBucket:
             raise
         content: bytes = found["Body"].read()
         return content
+
+    def identify(self, file: InputFile) -> InputFile:
+        """Return a file with the SHA-256 of its content, if its ETag does not identify that.
+
+        It is read whole, in bounded memory; raise if it was overwritten.
+        """
+        if not file.has_random_etag or file.sha256:
+            return file
+        try:
+            found = self._s3.get_object(Bucket=self.name, Key=file.key, IfMatch=f'"{file.etag}"')
+        except ClientError as error:
+            self._raise_if_unreadable(file.key, error)
+            raise
+        digest = hashlib.sha256()
+        with closing(found["Body"]) as body:
+            for chunk in body.iter_chunks(_HASHED_BYTES):
+                digest.update(chunk)
+        return replace(file, sha256=digest.hexdigest())
 
     def _raise_if_unreadable(self, key: str, error: ClientError) -> None:
         """Raise `UnreadableError` when an error says that reading can never succeed.
@@ -441,6 +462,7 @@ def _input_file(key: str, found: Mapping[str, Any]) -> InputFile:
         size=found["ContentLength"],
         modified=found["LastModified"],
         version=None if version == "null" else version,
+        has_random_etag=found.get("ServerSideEncryption", "").startswith("aws:kms"),
     )
 
 

@@ -44,6 +44,9 @@ class InputFile:
         size: bytes.
         modified: when it was written, by the bucket's clock.
         version: its version id; `None` in a bucket without versions.
+        has_random_etag: whether its ETag says nothing about its content, because AWS KMS encrypts
+            it with another data key each time it is written.
+        sha256: the SHA-256 of its content in hex, where the ETag is random.
     """
 
     key: str
@@ -51,6 +54,13 @@ class InputFile:
     size: int
     modified: datetime
     version: str | None = None
+    has_random_etag: bool = False
+    sha256: str | None = None
+
+    @property
+    def content(self) -> str:
+        """Return what tells its content from any other content."""
+        return self.sha256 or self.etag
 
     @property
     def version_label(self) -> str:
@@ -150,9 +160,9 @@ def job_id(drop: Drop, sidecar: Sidecar | None) -> str:
 
     `sidecar` is the resolved one, or `None` when there is none that can be read.
     """
-    unreadable = drop.sidecar.etag if drop.sidecar and sidecar is None else None
-    content = [drop.bucket, drop.clip.key, drop.clip.etag]
-    content.append(drop.first_frame.etag if drop.first_frame else "")
+    unreadable = drop.sidecar.content if drop.sidecar and sidecar is None else None
+    content = [drop.bucket, drop.clip.key, drop.clip.content]
+    content.append(drop.first_frame.content if drop.first_frame else "")
     content.append(sidecar.canonical() if sidecar else unreadable or "")
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 

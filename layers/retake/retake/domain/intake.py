@@ -5,7 +5,7 @@ functions apply the decision to the bucket and the table, the command shows it b
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import ceil
 
@@ -13,6 +13,7 @@ from . import preset as presets
 from .input_files import (
     Drop,
     FileKind,
+    InputFile,
     beside,
     describe_missing,
     describe_missing_frame,
@@ -56,6 +57,8 @@ class InputRecord:
         pair_version: the clip and sidecar that were last accepted, see `Drop.pair_version`.
         sidecar: the instructions that pair was accepted with, whatever a preset says by now.
         follow_up: when a waiting file is looked at again.
+        etag: the ETag of the clip of its newest drop, if its content was hashed.
+        sha256: the SHA-256 of that clip.
     """
 
     bucket: str
@@ -67,6 +70,13 @@ class InputRecord:
     pair_version: str = ""
     sidecar: Sidecar | None = None
     follow_up: FollowUp | None = None
+    etag: str | None = None
+    sha256: str | None = None
+
+    def identify(self, clip: InputFile) -> InputFile:
+        """Return a clip with its SHA-256, if this very version was hashed before."""
+        known = clip.has_random_etag and clip.etag == self.etag
+        return replace(clip, sha256=self.sha256) if known else clip
 
     @property
     def exists(self) -> bool:

@@ -18,7 +18,7 @@ from ..domain.input_files import (
 from ..domain.intake import Candidate, InputRecord, Known, Refuse, Start, Wait, refuse, resolve
 from ..domain.job import RETRYABLE, UNSENT, Job, State
 from ..domain.json_form import Fields
-from ..domain.limits import MAX_JSON_BYTES
+from ..domain.limits import MAX_CLIP_BYTES, MAX_FIRST_FRAME_BYTES, MAX_JSON_BYTES
 from ..domain.media import IMAGE_HEADER_BYTES, Clip, check_clip, check_first_frame
 from ..domain.preset import Preset
 from ..domain.refusal import Refusal
@@ -52,11 +52,15 @@ class Candidates:
         candidate = self.with_instructions(clip, own=own)
         if isinstance(candidate.sidecar, Wait):
             return candidate
+        clip = self._identify(clip, candidate.record)
+        candidate = replace(candidate, drop=replace(candidate.drop, clip=clip))
         if candidate.frame_key and not candidate.frame_key_is_too_long:
             # Linked before it is looked for: of a clip and a first frame that arrive together,
             # at least one sees the other.
             self._records.link_first_frame(candidate.frame_key, clip.key)
             first_frame = self._bucket.head(candidate.frame_key)
+            if first_frame and first_frame.size <= MAX_FIRST_FRAME_BYTES:
+                first_frame = self._bucket.identify(first_frame)
             drop = replace(candidate.drop, first_frame=first_frame)
             candidate = replace(candidate, drop=drop)
             if first_frame:
@@ -104,6 +108,11 @@ class Candidates:
         """Read the preset in the folder of a key."""
         found = self._bucket.open(preset_key(key), MAX_JSON_BYTES + 1)
         return Preset(found[0], preset.parse(found[1])) if found else None
+
+    def _identify(self, clip: InputFile, record: InputRecord) -> InputFile:
+        """Return a clip that its content identifies; what is too large is refused anyway."""
+        clip = record.identify(clip)
+        return self._bucket.identify(clip) if clip.size <= MAX_CLIP_BYTES else clip
 
     def _open_sidecar(self, clip: InputFile) -> tuple[InputFile, bytes] | None:
         key = deciding_sidecar(self._bucket.siblings(clip.key))
