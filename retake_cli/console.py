@@ -2,14 +2,17 @@
 
 import json
 import sys
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.text import Text
 
 from retake.domain.job import State
 from retake.domain.status_file import printable
+
+Item = TypeVar("Item")
 
 WIDTH_WITHOUT_TERMINAL = 160  # columns; a pipe has no width, and keys should not be broken there
 _COLORS = {
@@ -64,6 +67,14 @@ class Screen:
     def show_line(self, value: Any) -> None:
         """Print one of many results for programs, as one line of JSON."""
         print(json.dumps(value, default=str), flush=True)
+
+    def counting(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Pass items on as they are read, and show how many they are."""
+        with self.err.status("") as status:
+            for number, item in enumerate(items, 1):
+                if number % 100 == 0:
+                    status.update(f"reading jobs: {number:,}")
+                yield item
 
     def say(self, text: str, style: str = "dim") -> None:
         """Print a message beside the result."""

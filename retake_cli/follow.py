@@ -119,7 +119,8 @@ def follow(stack: Stack, screen: Screen, drops: Sequence[ReadyDrop], out: Path) 
     for drop in drops:
         job = drop.known_job
         followed.append(FollowedDrop(drop, job if job and drop.is_about_this_drop(job) else None))
-    usual_seconds = jobs.usual_seconds(jobs.read_all(stack.table)) if followed else None
+    delivered = jobs.read_newest(stack.table, [State.DELIVERED], limit=jobs.USUAL_JOBS)
+    usual_seconds = jobs.usual_seconds(delivered)
     return Follower(
         stack=stack, screen=screen, drops=followed, out=out, usual_seconds=usual_seconds
     )

@@ -54,7 +54,7 @@ def summary(entries: Sequence[Entry]) -> Text:
 
 
 def _cells(entry: Entry, wide: bool) -> list[str | Text]:
-    began, paid = jobs.began(entry), jobs.paid_usd(entry)
+    began, paid = entry.began, jobs.paid_usd(entry)
     cells: list[str | Text] = [
         Text(clock_time(began) if wide else short_time(began), "dim"),
         state_text(entry.state),

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import UTC
 from typing import Annotated, Any
 
 import typer
@@ -10,13 +9,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from retake.domain.job import State
+from retake.domain.cost_sum import CostSum
 from retake.domain.status_file import printable
 
-from .. import jobs
 from ..console import count, usd
-from ..costs import TodaysBudget, todays_budget
-from ..jobs import Entry
+from ..costs import TodaysBudget, read_costs, todays_budget
 from ..session import Prefix, Session
 
 Sums = dict[str, Any]
@@ -31,31 +28,31 @@ def cost(
 ) -> None:
     """Show costs by day and folder, and today's remaining budget."""
     session: Session = context.obj
-    entries = jobs.select(jobs.read_all(session.stack.table), (), prefix)
-    value = report(entries, todays_budget(session.stack))
+    stack = session.stack
+    value = report(read_costs(stack, prefix), todays_budget(stack))
     session.screen.show(value, draw(value, limit))
 
 
-def report(entries: Iterable[Entry], today: TodaysBudget) -> Sums:
+def report(costs: Iterable[CostSum], today: TodaysBudget) -> Sums:
     """Add up what jobs cost.
 
     Returns:
         The sums by the day of the submit (UTC), newest first; by folder, most expensive first;
         the total; and today's budget.
     """
-    days: defaultdict[str, list[float]] = defaultdict(list)
-    folders: defaultdict[str, list[float]] = defaultdict(list)
-    for entry in entries:
-        if paid := jobs.paid_usd(entry):
-            days[_submit_day(entry)].append(paid)
-            folders[entry.key.rpartition("/")[0] + "/"].append(paid)
-    newest_first = sorted(days.items(), reverse=True)
-    most_expensive_first = sorted(folders.items(), key=lambda folder: -sum(folder[1]))
-    every_cost = [paid for costs in days.values() for paid in costs]
+    days: defaultdict[str, list[CostSum]] = defaultdict(list)
+    folders: defaultdict[str, list[CostSum]] = defaultdict(list)
+    every: list[CostSum] = []
+    for each in costs:
+        days[each.day].append(each)
+        folders[each.folder].append(each)
+        every.append(each)
+    by_day = [{"day": day, **_sum(each)} for day, each in sorted(days.items(), reverse=True)]
+    by_folder = [{"folder": folder, **_sum(each)} for folder, each in folders.items()]
     return {
-        "days": [{"day": day, **_sum(costs)} for day, costs in newest_first],
-        "folders": [{"folder": folder, **_sum(costs)} for folder, costs in most_expensive_first],
-        "total": _sum(every_cost),
+        "days": by_day,
+        "folders": sorted(by_folder, key=lambda sums: -sums["usd"]),
+        "total": _sum(every),
         "today": {
             "spent_usd": today.booked,
             "budget_usd": today.limit,
@@ -80,13 +77,9 @@ def draw(value: Sums, limit: int) -> Group:
     )
 
 
-def _submit_day(entry: Entry) -> str:
-    submitted = entry.entered.get(State.SUBMITTING, jobs.began(entry))
-    return submitted.astimezone(UTC).date().isoformat()
-
-
-def _sum(costs: Sequence[float]) -> Sums:
-    return {"jobs": len(costs), "usd": round(sum(costs), 2)}
+def _sum(costs: Sequence[CostSum]) -> Sums:
+    jobs = sum(each.jobs for each in costs)
+    return {"jobs": jobs, "usd": round(sum(each.usd for each in costs), 2)}
 
 
 def _table(name: str, lines: Sequence[tuple[str, Sums]], limit: int) -> Table:

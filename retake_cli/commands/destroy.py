@@ -25,9 +25,9 @@ SHOWN_JOBS = 10
 _GONE = frozenset({"404", "NoSuchBucket", "ResourceNotFoundException"})
 _FIELDS = {
     "ProjectionExpression": "#state, #key, request_id",
-    "FilterExpression": "sk = :job",
+    "FilterExpression": "begins_with(pk, :job)",
     "ExpressionAttributeNames": {"#state": "state", "#key": "key"},
-    "ExpressionAttributeValues": {":job": "job"},
+    "ExpressionAttributeValues": {":job": "job#"},
     "ConsistentRead": True,
 }
 _DELETION = {"Delay": 5, "MaxAttempts": 800}  # more than an hour

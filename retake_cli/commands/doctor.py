@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,14 +18,13 @@ from rich.text import Text
 from retake.aws.dynamodb import error_code
 from retake.aws.secrets import ApiKey
 from retake.domain.admission import PRICE_USD
-from retake.domain.job import FollowUpQueue, HoldReason, State
+from retake.domain.job import FollowUpQueue, HoldReason, Listing
 from retake.domain.limits import OVERDUE_SECONDS
 from retake.domain.status_file import printable
 
 from .. import jobs
 from ..console import count, usd
 from ..costs import todays_budget
-from ..jobs import Entry
 from ..session import Session
 from ..stack import Stack
 
@@ -97,47 +97,51 @@ class _Trouble:
     """Something that jobs or waiting files can have in common.
 
     Attributes:
-        is_shared_by: tells whether an entry has it.
+        listing: where those are listed that have it.
         verdict: how bad it is.
         what: what it is; follows the number of clips.
         cure: what to do now.
     """
 
-    is_shared_by: Callable[[Entry], bool]
+    listing: Listing
     verdict: str
     what: str
     cure: str
 
-    def findings(self, entries: Sequence[Entry]) -> Iterator[Finding]:
-        """Yield one finding about all entries that have it."""
-        keys = [entry.key for entry in entries if self.is_shared_by(entry)]
+    def findings(self, table: Any) -> Iterator[Finding]:
+        """Yield one finding about all that have it; of many, only the newest are counted."""
+        listed = islice(jobs.list_newest(table, [self.listing]), jobs.PAGE)
+        keys = [str(item["key"]) for item in listed]
         if keys:
             named = ", ".join(keys[:NAMED_CLIPS]) + (", …" if len(keys) > NAMED_CLIPS else "")
-            what = f"{count(len(keys), 'clip')} {self.what}: {named}"
+            number = count(len(keys), "clip")
+            if len(keys) == jobs.PAGE:
+                number = f"{jobs.PAGE} or more clips"
+            what = f"{number} {self.what}: {named}"
             yield Finding("jobs", self.verdict, what, self.cure)
 
 
 _TROUBLES = (
     _Trouble(
-        jobs.needs_attention,
+        Listing.ATTENTION,
         PROBLEM,
         "on hold for a person",
         "check Segmind's history; to send a clip again, run `retake drop … --rerun N`",
     ),
     _Trouble(
-        lambda entry: entry.state is State.LOST,
+        Listing.LOST,
         PROBLEM,
         "paid for and lost",
         "contact Segmind's support with the request IDs from `retake show KEY`",
     ),
     _Trouble(
-        lambda entry: entry.state is State.FAILED,
+        Listing.FAILED,
         WARNING,
         "failed, nothing was billed",
         "run `retake show KEY` for the cause, or `retake retry --failed` to retry all",
     ),
     _Trouble(
-        lambda entry: entry.state is State.WAITING,
+        Listing.WAITING,
         WARNING,
         "waiting for another file",
         "run `retake ls --state WAITING` to see which file",
@@ -327,9 +331,8 @@ def check_jobs(stack: Stack) -> Iterator[Finding]:
         yield Finding("jobs", PROBLEM, what, "read the log of sweep")
     else:
         yield Finding("jobs", FINE, "no job is overdue")
-    entries = jobs.read_all(stack.table)
     for trouble in _TROUBLES:
-        yield from trouble.findings(entries)
+        yield from trouble.findings(stack.table)
 
 
 def _rate_balance(balance: float) -> Finding:

@@ -1,6 +1,6 @@
 """`retake gallery` makes a page that shows clips before and after."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -63,23 +63,25 @@ def gallery(
         transient=True,
         disable=screen.as_json,
     )
+    found = jobs.jobs_of(jobs.read_all(stack.table, screen.counting))
     with progress:
-        takes = collect(stack.table, stack.s3, link, progress.track)
+        takes = collect(found, stack.s3, link, progress.track)
     page = write(render(takes, "Retake", made_at, links_end), out)
     text = f"{count(len(takes), 'take')}; open {page} in a browser"
     screen.show({"page": str(page), "takes": len(takes)}, Text(text))
 
 
-def collect(table: Any, s3: Any, link: Link, track: Track = lambda takes, _: takes) -> list[Take]:
-    """Read all jobs, newest first, and make their videos reachable.
+def collect(
+    found: Sequence[Job], s3: Any, link: Link, track: Track = lambda takes, _: takes
+) -> list[Take]:
+    """Make the videos of jobs reachable, and return their takes, newest first.
 
     Parameters:
-        table: a boto3 Table, the jobs table.
+        found: the jobs.
         s3: an S3 client that may read both buckets.
         link: `Beside` or `Signed`.
         track: sees the takes pass as they are fetched.
     """
-    found = jobs.jobs_of(jobs.read_all(table))
     with ThreadPoolExecutor(PARALLEL_DOWNLOADS) as pool:
         takes = list(track(pool.map(lambda job: _take(job, s3, link), found), len(found)))
     return sorted(takes, key=lambda take: (str(take.at), take.clip), reverse=True)
@@ -96,7 +98,7 @@ def _take(job: Job, s3: Any, link: Link) -> Take:
         mode=status.get("mode"),
         prompt=status.get("prompt"),
         rerun=status.get("rerun"),
-        at=jobs.began(job),
+        at=job.began,
         took=jobs.took_seconds(job) if job.has_ended else None,
         length=job.seconds,
         cost_usd=job.cost_usd,

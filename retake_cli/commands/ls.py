@@ -25,12 +25,16 @@ def ls(
 ) -> None:
     """List jobs, newest first."""
     session: Session = context.obj
-    entries = jobs.select(jobs.read_all(session.stack.table), state, prefix)
+    table, screen = session.stack.table, session.screen
+    if limit:
+        entries = jobs.read_newest(table, state, prefix, limit + 1)
+    else:
+        entries = jobs.select(jobs.read_all(table, screen.counting), state, prefix)
     shown = entries[: limit or None]
-    summary = listing.summary(entries)
+    summary = listing.summary(shown)
     if len(shown) < len(entries):
         summary += Text(f" (showing the newest {len(shown)}; add --limit 0 to show all)", "dim")
     drawings: list[Any] = []
     if shown:
-        drawings = [listing.table(shown, session.screen.out.width), ""]
-    session.screen.show([jobs.as_json(entry) for entry in shown], *drawings, summary)
+        drawings = [listing.table(shown, screen.out.width), ""]
+    screen.show([jobs.as_json(entry) for entry in shown], *drawings, summary)

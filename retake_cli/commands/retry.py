@@ -75,11 +75,11 @@ def retry(
     if bool(names) == failed:
         hint = "run `retake ls --state FAILED` to list the failed jobs"
         raise CommandError("specify the jobs to retry, or --failed", hint, 2)
-    entries = jobs.read_all(session.stack.table)
+    table = session.stack.table
     if failed:
-        picked = [job for job in jobs.select(entries, RETRYABLE, prefix) if _is_clip(job)]
+        picked = [job for job in jobs.read_newest(table, RETRYABLE, prefix) if _is_clip(job)]
     else:
-        picked = [jobs.find(entries, name)[0] for name in names or []]
+        picked = [jobs.find(table, name)[0] for name in names or []]
     if dry_run:
         outcomes = [Outcome(entry.key) for entry in picked]
     else:

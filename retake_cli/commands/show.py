@@ -42,7 +42,7 @@ def show(
 ) -> None:
     """Show the history and details of a job."""
     session: Session = context.obj
-    entry, *others = jobs.find(jobs.read_all(session.stack.table), job)
+    entry, *others = jobs.find(session.stack.table, job)
     value = jobs.as_json(entry) | {"other_takes": [jobs.as_json(other) for other in others]}
     session.screen.show(value, details(entry, others))
 

@@ -32,7 +32,7 @@ def watch(
         typer.Option("--until-done", help="Exit when no job can continue without a person."),
     ] = False,
 ) -> None:
-    """Watch jobs in progress."""
+    """Watch jobs in progress; of many held jobs, those that come first."""
     session: Session = context.obj
     try:
         Watcher(stack=session.stack, screen=session.screen, prefix=prefix).run(until_done)
@@ -78,7 +78,7 @@ class Watcher:
 
     def _refresh(self) -> list[Entry]:
         """Read what is in progress, and what has ended since; return the former."""
-        unfinished = jobs.select(jobs.read_unfinished(self._stack.follow_ups), (), self._prefix)
+        unfinished = jobs.read_unfinished(self._stack.follow_ups, self._prefix)
         moving = {jobs.identity(entry): entry for entry in unfinished}
         gone = [
             name
@@ -94,7 +94,7 @@ class Watcher:
 
     def _in_order(self) -> list[Entry]:
         """Return what is in progress before what has ended, each newest first."""
-        newest_first = sorted(self._seen.values(), key=jobs.began, reverse=True)
+        newest_first = sorted(self._seen.values(), key=lambda entry: entry.began, reverse=True)
         return sorted(newest_first, key=lambda entry: entry.state in TERMINAL)
 
     def _drawing(self, entries: Sequence[Entry]) -> Group:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from retake.aws import dynamodb
+from retake.aws.job_store import item_of_job
 from retake.domain.job import Job, State
 from retake.domain.sidecar import Sidecar
 from retake_cli.plan import DropOptions, plan
@@ -72,7 +72,14 @@ def store(world: World, jobs: Iterable[Job]) -> None:
     """Write jobs into the table as they are."""
     with world.table.batch_writer() as writer:
         for job in jobs:
-            writer.put_item(Item=dynamodb.to_item(job) | dynamodb.key(f"job#{job.id}"))
+            writer.put_item(Item=item_of_job(job))
+
+
+def store_settled(world: World, jobs: Iterable[Job]) -> None:
+    """Write jobs that have ended into the table, and settle them."""
+    for job in jobs:
+        store(world, [job])
+        assert world.jobs.settle(job)
 
 
 def draw(drawing: Any, width: int) -> list[str]:

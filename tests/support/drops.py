@@ -57,7 +57,8 @@ def all_status_files(world: World) -> dict[str, dict[str, Any]]:
 
 def accepted_jobs(world: World) -> list[Job]:
     """Return the jobs that were not refused."""
-    jobs = [job_from_item(item) for item in world.table.scan()["Items"] if item["sk"] == "job"]
+    items = world.table.scan()["Items"]
+    jobs = [job_from_item(item) for item in items if item["pk"].startswith("job#")]
     return [job for job in jobs if job.state is not State.REFUSED]
 
 

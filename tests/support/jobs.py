@@ -16,6 +16,7 @@ def new_job(job_id: str = "j", state: State = State.CLAIMED, **fields: Any) -> J
         "key": "k.mp4",
         "drop_version": "v",
         "clip": InputFile("k.mp4", "e", 1, DROPPED_AT),
+        "entered": {state: DROPPED_AT},
     }
     return Job(id=job_id, state=state, **given | fields)
 

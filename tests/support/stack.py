@@ -289,7 +289,8 @@ class Stack:
 
     def jobs(self) -> list[Job]:
         """Read all jobs."""
-        return [job_from_item(item) for item in self._items() if item["sk"] == "job"]
+        items = self._items()
+        return [job_from_item(item) for item in items if item["pk"].startswith("job#")]
 
     def job_of(self, key: str) -> Job:
         """Read the only job of a clip."""

@@ -25,8 +25,15 @@ from .stand_ins import (
     FakeSegmind,
     FakeSigner,
 )
+from .template import RESOURCES
 
 _FAST = Config(parameter_validation=False)
+_OF_THE_TABLE = (
+    "BillingMode",
+    "AttributeDefinitions",
+    "KeySchema",
+    "GlobalSecondaryIndexes",
+)
 
 
 @cache
@@ -42,27 +49,10 @@ def jobs_table() -> Any:
 
 def create_jobs_table() -> None:
     """Create the jobs table as the template defines it."""
-    names = (("pk", "S"), ("sk", "S"), ("follow_up", "S"), ("follow_up_at", "N"))
+    properties = RESOURCES["JobsTable"]["Properties"]
     client("dynamodb").create_table(
         TableName="jobs",
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[
-            {"AttributeName": name, "AttributeType": kind} for name, kind in names
-        ],
-        KeySchema=[
-            {"AttributeName": "pk", "KeyType": "HASH"},
-            {"AttributeName": "sk", "KeyType": "RANGE"},
-        ],
-        GlobalSecondaryIndexes=[
-            {
-                "IndexName": "follow-up",
-                "KeySchema": [
-                    {"AttributeName": "follow_up", "KeyType": "HASH"},
-                    {"AttributeName": "follow_up_at", "KeyType": "RANGE"},
-                ],
-                "Projection": {"ProjectionType": "ALL"},
-            }
-        ],
+        **{name: properties[name] for name in _OF_THE_TABLE},
     )
 
 

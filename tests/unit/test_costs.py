@@ -60,11 +60,16 @@ class Counted:
         """Count a call that botocore is about to make."""
         self.calls.update([model.name])
         if model.name in ("PutItem", "UpdateItem"):
-            request = json.loads(params["body"])
-            key = request.get("Item") or request["Key"]
-            self.writes.update([key["pk"]["S"].partition("#")[0]])
-        if model.name in ("GetItem", "BatchGetItem"):
+            self._write(json.loads(params["body"]))
+        elif model.name == "TransactWriteItems":
+            for item in json.loads(params["body"])["TransactItems"]:
+                self._write(item["Update"])
+        elif model.name in ("GetItem", "BatchGetItem"):
             self.admission_reads += '"admission"' in str(params["body"])
+
+    def _write(self, request: dict[str, Any]) -> None:
+        key = request.get("Item") or request["Key"]
+        self.writes.update([key["pk"]["S"].partition("#")[0]])
 
     def is_sent(self) -> None:
         """Remember how many calls there were when the request is sent."""

@@ -212,10 +212,15 @@ def test_an_input_record_is_read_as_its_store_writes_it(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pk", "kind"), [("job#j1", "job"), ("input#bucket/a#b.mp4", "input"), ("admission",) * 2]
+    ("name", "kind"), [("input#bucket/a#b.mp4", "input"), ("admission", "admission")]
 )
-def test_the_sort_key_is_the_kind_of_record(pk: str, kind: str) -> None:
-    assert dynamodb.key(pk) == {"pk": pk, "sk": kind}
+def test_the_sort_key_is_the_kind_of_record(name: str, kind: str) -> None:
+    assert dynamodb.key(name) == {"pk": name, "sk": kind}
+
+
+def test_a_job_is_in_the_partition_of_the_beginning_of_its_id() -> None:
+    assert dynamodb.key("job#0123456789ab") == {"pk": "job#01234567", "sk": "0123456789ab"}
+    assert dynamodb.key("job#j1") == {"pk": "job#j1", "sk": "j1"}
 
 
 def test_all_pages_of_a_query_are_read() -> None:
@@ -271,6 +276,6 @@ def test_what_a_batch_leaves_unprocessed_is_read_again(monkeypatch: pytest.Monke
     pauses: list[float] = []
     monkeypatch.setattr(dynamodb.time, "sleep", pauses.append)
     table = BusyTable([dynamodb.key("job#a"), dynamodb.key("admission")])
-    found = dynamodb.get_many(table, ["job#a", "job#missing", "admission", "job#a"])
+    found = dynamodb.get_named(table, ["job#a", "job#missing", "admission", "job#a"])
     assert found == {"job#a": dynamodb.key("job#a"), "admission": dynamodb.key("admission")}
     assert (table.calls, len(pauses)) == (4, 2)  # nothing came of the first call, and of "missing"

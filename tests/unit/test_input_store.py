@@ -92,7 +92,7 @@ def test_a_key_that_a_job_owns_does_not_wait_any_more(
     assert (record.waiting, record.follow_up) == (None, None)
     assert follow_ups.due(9999, 9) == []
     [item] = table.scan()["Items"]
-    gone = {"waiting_for", "waiting_since", "follow_up", "follow_up_at"}
+    gone = {"waiting_for", "waiting_since", "follow_up", "follow_up_at", "listing", "listed_at"}
     assert gone.isdisjoint(item)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from retake.aws import dynamodb
 from retake.aws.job_store import STEP_SECONDS, JobStore
 from retake.domain.input_files import InputFile
 from retake.domain.job import (
@@ -99,7 +100,7 @@ def test_a_job_is_created_once(jobs: JobStore) -> None:
     job = read(jobs)
     assert job.sidecar
     assert (job.sidecar.prompt, job.seconds, job.refusal) == ("first", 1.5, None)
-    assert "refusal" not in jobs_table().get_item(Key={"pk": "job#j", "sk": "job"})["Item"]
+    assert "refusal" not in jobs_table().get_item(Key=dynamodb.key("job#j"))["Item"]
 
 
 def test_a_new_job_is_followed_up_when_its_next_step_takes_too_long(jobs: JobStore) -> None:

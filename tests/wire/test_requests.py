@@ -6,7 +6,7 @@ To run these tests against the oldest boto3, see `test_minimum.py`.
 import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,7 +24,16 @@ from .capture import INPUT, OUTPUT, REGIONS, TOKEN, Sent, Wire, in_region
 
 KEY = "shoot/my clip.mp4"
 CLIP = InputFile(KEY, "e", 1000, datetime(2026, 11, 2, tzinfo=UTC), "v1")
-JOB = Job(id="j", state=State.CLAIMED, bucket=INPUT, key=KEY, drop_version="v1", clip=CLIP)
+JOB = Job(
+    id="j",
+    state=State.CLAIMED,
+    bucket=INPUT,
+    key=KEY,
+    drop_version="v1",
+    clip=CLIP,
+    entered={State.CLAIMED: datetime(2026, 11, 2, tzinfo=UTC)},
+)
+PAID_JOB = replace(JOB, state=State.DELIVERED, cost_usd=0.6)
 LOOP = WaitLoop(job_id="j", schedule=PollSchedule((120,)))
 VIDEO_BYTES = 5_000_000
 CREATE_ONLY = {"if-none-match": "*"}
@@ -197,6 +206,7 @@ CALLS = [
     Call("GetItem", lambda app: app.jobs.get("j"), "dynamodb"),
     Call("PutItem", lambda app: app.jobs.create(JOB), "dynamodb"),
     Call("UpdateItem", lambda app: app.jobs.update(JOB, reason="x"), "dynamodb"),
+    Call("TransactWriteItems", lambda app: app.jobs.settle(PAID_JOB), "dynamodb"),
     Call("DeleteItem", lambda app: app.records.remove("a.json"), "dynamodb"),
     Call("Query", lambda app: app.follow_ups.due(0, 10), "dynamodb"),
     Call("Query", lambda app: app.follow_ups.count(FollowUpQueue.DUE, 0), "dynamodb"),

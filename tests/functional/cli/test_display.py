@@ -5,18 +5,25 @@ from typing import Any
 import pytest
 
 from retake.domain.admission import Admission
-from retake.domain.job import HoldReason, Job, State
+from retake.domain.job import FollowUp, FollowUpQueue, HoldReason, Job, State
 from retake.domain.sidecar import Sidecar
 from retake.domain.status_file import printable
 from retake_cli import jobs, listing
 from retake_cli.commands import cost, show
-from retake_cli.console import CommandError, clock_time, duration
-from retake_cli.costs import TodaysBudget
-from retake_cli.jobs import Entry
+from retake_cli.console import clock_time, duration
+from retake_cli.costs import TodaysBudget, read_costs
 from retake_cli.stack import Stack
-from tests.support.command import FIRST_JOB_AT, RENDER_SECONDS, draw, numbered_job, store
+from tests.support.command import (
+    FIRST_JOB_AT,
+    RENDER_SECONDS,
+    draw,
+    numbered_job,
+    store,
+    store_settled,
+)
 from tests.support.world import World
 
+SOON = FollowUp(FollowUpQueue.DUE, 1)
 LONG_PROMPT = Sidecar(prompt="x" * 4000)
 
 
@@ -69,24 +76,13 @@ def test_hostile_names_and_prompts_stay_text() -> None:
     assert printable("a\nb") == r"a\nb"
 
 
-def test_a_job_is_found_by_its_key_its_uri_and_the_beginning_of_its_id() -> None:
-    newer, older = numbered_job(2), numbered_job(1)
-    for name in ("day 1/clip 001.mp4", "s3://input/day 1/clip 001.mp4", "00000001"):
-        assert jobs.find([newer, older], name) == [older]
-
-
-def test_a_job_that_does_not_exist_has_a_suggestion() -> None:
-    with pytest.raises(CommandError, match="no job") as error:
-        jobs.find([numbered_job(2), numbered_job(1)], "clip 001.mp4")
-    assert error.value.code == 2
-    assert error.value.do_now == "did you mean day 1/clip 001.mp4?"
-
-
-def test_costs_are_added_up_by_utc_day_and_folder() -> None:
-    paid: list[Entry] = [numbered_job(number, cost_usd=0.5) for number in (0, 1, 150)]
-    in_flight = numbered_job(3, State.RENDERING)
+def test_costs_are_added_up_by_utc_day_and_folder(world: World, stack: Stack) -> None:
+    paid = [numbered_job(number, cost_usd=0.5) for number in (0, 1, 150)]
+    store_settled(world, paid)
+    in_flight = numbered_job(3, State.RENDERING, follow_up=SOON)
     unpaid = [numbered_job(4, State.FAILED), numbered_job(5, State.REFUSED)]
-    report = cost.report([*paid, in_flight, *unpaid], TodaysBudget(1.1, 25))
+    store(world, [in_flight, *unpaid])
+    report = cost.report(read_costs(stack), TodaysBudget(1.1, 25))
     assert report["days"] == [
         {"day": "2026-03-02", "jobs": 1, "usd": 0.5},
         {"day": "2026-03-01", "jobs": 3, "usd": 1.6},
@@ -95,6 +91,31 @@ def test_costs_are_added_up_by_utc_day_and_folder() -> None:
     assert folders == {"day 0/": 1.6, "day 1/": 0.5}
     assert report["total"] == {"jobs": 4, "usd": 2.1}
     assert report["today"]["left_usd"] == 23.9
+
+
+@pytest.mark.parametrize(
+    ("prefix", "usd"), [("day 1/", 1.0), ("day 1/clip 00", 1.0), ("day 1", 1.0), ("day", 1.1)]
+)
+def test_costs_below_a_prefix_are_added_up_wherever_it_ends(
+    world: World, stack: Stack, prefix: str, usd: float
+) -> None:
+    store_settled(world, [numbered_job(number, cost_usd=0.1) for number in (0, 1)])
+    store_settled(world, [numbered_job(4, State.LOST, cost_usd=0.3)])
+    store(world, [numbered_job(7, State.RENDERING, follow_up=SOON)])
+    store_settled(world, [numbered_job(9, State.FAILED)])
+    assert sum(each.usd for each in read_costs(stack, prefix)) == pytest.approx(usd)
+
+
+def test_a_job_that_is_settled_while_costs_are_read_counts_once(
+    world: World, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The follow-up index still shows it."""
+    store(world, [numbered_job(1, cost_usd=0.5, follow_up=SOON)])
+    listed = list(stack.follow_ups.all())
+    (job,) = stack.jobs.get_many([numbered_job(1).id]).values()
+    stack.jobs.settle(job)
+    monkeypatch.setattr(stack.follow_ups, "all", lambda queues: iter(listed))
+    assert [each.jobs for each in read_costs(stack)] == [1]
 
 
 def test_the_next_job_is_expected_to_take_as_long_as_recent_ones() -> None:

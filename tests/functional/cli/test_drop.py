@@ -114,7 +114,7 @@ def test_a_new_clip_with_a_new_sidecar_never_makes_a_job_of_old_and_new_files(
     (new,) = drop(stack, local_clip, prompt="oil")
     assert ingest_all(world, "clip.mp4") == [new.job_id]
     items = world.table.scan()["Items"]
-    job_ids = {item["id"] for item in items if item["sk"] == "job"}
+    job_ids = {item["id"] for item in items if item["pk"].startswith("job#")}
     assert job_ids == {old.job_id, new.job_id}
 
 

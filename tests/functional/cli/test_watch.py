@@ -3,6 +3,7 @@
 import pytest
 
 from retake.domain.job import FollowUp, FollowUpQueue, HoldReason, State
+from retake_cli import jobs
 from retake_cli.commands import doctor
 from retake_cli.commands.watch import Watcher
 from retake_cli.console import Screen
@@ -25,6 +26,18 @@ def test_the_doctor_names_the_jobs_that_are_on_hold_for_a_person(
     assert [(finding.verdict, finding.what) for finding in findings[1:]] == [
         (doctor.PROBLEM, "1 clip on hold for a person: day 1/clip 001.mp4")
     ]
+
+
+def test_of_many_held_jobs_the_first_in_line_are_watched(
+    stack: Stack, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "MAX_HELD", 3)
+    line = [FollowUp(FollowUpQueue.HELD, 100 - number) for number in range(9)]
+    held = [numbered_job(number, State.HELD, follow_up=at) for number, at in enumerate(line)]
+    store(world, [*held, numbered_job(20, State.RENDERING, follow_up=LONG_AGO)])
+    watched = jobs.read_unfinished(stack.follow_ups)
+    assert [int(entry.key[-7:-4]) for entry in watched] == [20, 8, 7, 6]
+    assert len(jobs.read_unfinished(stack.follow_ups, "day 0/")) == 3
 
 
 def test_watching_ends_when_only_a_person_can_continue(

@@ -11,6 +11,7 @@ from retake.domain.job import HoldReason, State
 from retake.domain.refusal import Refusal
 from retake.domain.sidecar import Sidecar
 from retake_cli.commands.gallery import Beside, Signed, Take, collect
+from retake_cli.jobs import jobs_of, read_all
 from tests.support.world import World
 
 CLIP_SECONDS = 2.5
@@ -32,7 +33,7 @@ def deliver(world: World, job_id: str, result: bytes, **instructions: Any) -> No
 
 def collect_beside(world: World, folder: Path) -> list[Take]:
     """Collect all takes, with their videos in a folder."""
-    return collect(world.table, world.s3, Beside(world.s3, folder))
+    return collect(jobs_of(read_all(world.table)), world.s3, Beside(world.s3, folder))
 
 
 def test_each_take_has_its_own_clip_and_result_although_both_were_overwritten(
@@ -64,7 +65,7 @@ def test_a_progress_bar_sees_every_take(world: World) -> None:
             passed.append((take.job, total))
             yield take
 
-    collect(world.table, world.s3, Signed(world.s3, timedelta(hours=1)), track)
+    collect(jobs_of(read_all(world.table)), world.s3, Signed(world.s3, timedelta(hours=1)), track)
     assert sorted(passed) == [("new", 2), ("old", 2)]
 
 
@@ -72,7 +73,7 @@ def test_nothing_is_downloaded_twice(world: World, tmp_path: Path) -> None:
     deliver(world, "j1", b"result")
     first = collect_beside(world, tmp_path)
     without_client = Beside(None, tmp_path)
-    assert collect(world.table, world.s3, without_client) == first
+    assert collect(jobs_of(read_all(world.table)), world.s3, without_client) == first
 
 
 def test_files_that_are_gone_are_reported_and_stop_nothing(world: World, tmp_path: Path) -> None:
@@ -120,7 +121,7 @@ def test_signed_links_name_the_version_and_expire(world: World) -> None:
     version = world.s3.head_object(Bucket="output", Key="clip.mp4")["VersionId"]
     world.clock.now += 60
     deliver(world, "new", b"result 2", rerun=2)
-    _, old = collect(world.table, world.s3, Signed(world.s3, timedelta(hours=2)))
+    _, old = collect(jobs_of(read_all(world.table)), world.s3, Signed(world.s3, timedelta(hours=2)))
     assert old.after
     assert f"versionId={version}" in old.after.src
     assert "X-Amz-Expires=7200" in old.after.src

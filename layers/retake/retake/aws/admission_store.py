@@ -8,7 +8,7 @@ from ..domain.admission import Admission, Denial
 from ..domain.job import HoldReason, Job
 from . import dynamodb
 from .dynamodb import Item
-from .job_store import job_from_item, job_pk
+from .job_store import job_from_item, job_name
 
 MAX_TRIES = 30
 FRESH_SECONDS = 1.0  # that a state counts as recent; most calls of a function take less
@@ -42,10 +42,10 @@ class AdmissionStore:
 
     def read_with_job(self, job_id: str) -> Job | None:
         """Read a job, and in the same call the state for a change that follows at once."""
-        found = dynamodb.get_many(self._table, [job_pk(job_id), _PK])
+        found = dynamodb.get_named(self._table, [job_name(job_id), _PK])
         self._remember(found.get(_PK))
         self._is_unused = True
-        item = found.get(job_pk(job_id))
+        item = found.get(job_name(job_id))
         return job_from_item(item) if item else None
 
     def change(self, step: Callable[[Admission], Admission | Denial]) -> Denial | None:

@@ -1,5 +1,6 @@
 """DynamoDB items as typed records: conversion, reading by key, pages, and lost races."""
 
+import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
@@ -17,8 +18,15 @@ Record = TypeVar("Record")
 FOLLOW_UP_INDEX = "follow-up"
 # A record's `follow_up` is stored as two attributes: the keys of the index.
 QUEUE_ATTRIBUTE, AT_ATTRIBUTE = "follow_up", "follow_up_at"
+# All jobs and waiting files by their listing, and by the key of their file, each in order of time.
+NEWEST_INDEX, TAKES_INDEX = "newest", "takes"
+LISTING_ATTRIBUTE, LISTED_AT_ATTRIBUTE = "listing", "listed_at"
+PREFIX_CHARACTERS = 8  # of a job's id, that are enough to find it
+
 _BATCH = 100  # items that DynamoDB returns in one batch
-_FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.05, 1.0
+_FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.05, 1.0  # after a batch of which nothing was read
+# Upper limits of the pauses before a transaction is tried again, each with its own random share.
+_CONFLICT_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 
 
 def error_code(error: ClientError) -> str:
@@ -28,41 +36,90 @@ def error_code(error: ClientError) -> str:
 
 def raise_unless_lost_race(error: ClientError) -> None:
     """Swallow the one error that is an expected outcome: the condition did not hold."""
-    if error_code(error) != "ConditionalCheckFailedException":
+    if error_code(error) == "ConditionalCheckFailedException":
+        return
+    if "ConditionalCheckFailed" not in _cancellation_reasons(error):
         raise error
 
 
-def key(pk: str) -> dict[str, str]:
-    """Return the key of a record; the sort key is the kind, which the partition key starts with."""
-    return {"pk": pk, "sk": pk.partition("#")[0]}
+def key(name: str) -> dict[str, str]:
+    """Return the key of a record.
+
+    The partition key is the name, and the sort key its kind. Only a job is different: its
+    partition is the beginning of its id, so a query with that finds it.
+
+    Parameters:
+        name: the kind of the record, alone or followed by `#` and what tells it from others.
+    """
+    kind, _, rest = name.partition("#")
+    if kind == "job":
+        return {"pk": f"job#{rest[:PREFIX_CHARACTERS]}", "sk": rest}
+    return {"pk": name, "sk": kind}
 
 
-def get(table: Any, pk: str) -> Item | None:
-    """Read an item by its key, consistently."""
-    found: Item | None = table.get_item(Key=key(pk), ConsistentRead=True).get("Item")
+def get(table: Any, name: str) -> Item | None:
+    """Read an item by the name of its record, consistently."""
+    found: Item | None = table.get_item(Key=key(name), ConsistentRead=True).get("Item")
     return found
 
 
-def get_many(table: Any, pks: Iterable[str]) -> dict[str, Item]:
-    """Read items by their keys, consistently; those that do not exist are left out.
+def get_many(table: Any, keys: Iterable[dict[str, str]]) -> Iterator[Item]:
+    """Yield the items with some keys, read consistently; those that do not exist are left out.
 
     DynamoDB leaves keys unprocessed when it throttles, or when a response would be too large.
+
+    Parameters:
+        table: a boto3 Table.
+        keys: the keys, each only once.
     """
-    keys = [key(pk) for pk in dict.fromkeys(pks)]
-    found: dict[str, Item] = {}
+    pending = list(keys)
     pause = _FIRST_PAUSE_SECONDS
-    while keys:
-        batch, keys = keys[:_BATCH], keys[_BATCH:]
+    while pending:
+        batch, pending = pending[:_BATCH], pending[_BATCH:]
         request = {table.name: {"Keys": batch, "ConsistentRead": True}}
-        response = table.meta.client.batch_get_item(RequestItems=request)
-        items = response["Responses"].get(table.name, [])
-        found |= {item["pk"]: item for item in items}
-        unprocessed = response.get("UnprocessedKeys", {}).get(table.name, {}).get("Keys", [])
-        keys += unprocessed
+        page = table.meta.client.batch_get_item(RequestItems=request)
+        items = page["Responses"].get(table.name, [])
+        yield from items
+        unprocessed = page.get("UnprocessedKeys", {}).get(table.name, {}).get("Keys", [])
+        pending += unprocessed
         if unprocessed and not items:
             time.sleep(pause)
             pause = min(2 * pause, _MAX_PAUSE_SECONDS)
-    return found
+
+
+def get_named(table: Any, names: Iterable[str]) -> dict[str, Item]:
+    """Read items by the names of their records, in one call; missing ones are left out."""
+    keys = {name: key(name) for name in names}
+    by_key = {(found["pk"], found["sk"]): found for found in get_many(table, keys.values())}
+    return {
+        name: by_key[each["pk"], each["sk"]]
+        for name, each in keys.items()
+        if (each["pk"], each["sk"]) in by_key
+    }
+
+
+def update_together(table: Any, *updates: Item) -> None:
+    """Make several updates in one transaction, again if another one is at the same items.
+
+    Parameters:
+        table: a boto3 Table.
+        updates: the parameters of each update, as of `update_item`.
+    """
+    changes = [{"Update": {"TableName": table.name, **update}} for update in updates]
+    for seconds in (*_CONFLICT_SECONDS, None):
+        try:
+            table.meta.client.transact_write_items(TransactItems=changes)
+            return
+        except ClientError as error:
+            if seconds is None or "TransactionConflict" not in _cancellation_reasons(error):
+                raise
+            time.sleep(random.uniform(0, seconds))  # noqa: S311 - not a secret
+
+
+def _cancellation_reasons(error: ClientError) -> set[str]:
+    """Return why a transaction was canceled: the codes of its parts."""
+    reasons: Any = error.response.get("CancellationReasons", ())
+    return {reason["Code"] for reason in reasons if "Code" in reason}
 
 
 def put_if(table: Any, item: Item, condition: str, **values: Any) -> bool:

@@ -1,7 +1,7 @@
 """The follow-up index: what somebody must look at again, and which jobs are held."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from ..domain.intake import InputRecord
@@ -34,9 +34,9 @@ class FollowUps:
         """List at most `limit` held jobs, oldest first."""
         return _readable(job_from_item, self._first_page(self._query(FollowUpQueue.HELD), limit))
 
-    def all(self) -> Iterator[Job | InputRecord]:
-        """Yield every record that is followed up."""
-        for queue in FollowUpQueue:
+    def all(self, queues: Iterable[FollowUpQueue] = FollowUpQueue) -> Iterator[Job | InputRecord]:
+        """Yield every record that is followed up, or that is in some of the queues."""
+        for queue in queues:
             yield from map(entry_from_item, dynamodb.pages(self._table.query, **self._query(queue)))
 
     def count(self, queue: FollowUpQueue, before: float) -> int:
@@ -84,4 +84,4 @@ def _readable(read: Callable[[Item], Entry], items: list[Item]) -> list[Entry]:
 
 def entry_from_item(item: Item) -> Job | InputRecord:
     """Read a job or an input record from its item."""
-    return job_from_item(item) if item["sk"] == "job" else record_from_item(item)
+    return job_from_item(item) if item["pk"].startswith("job#") else record_from_item(item)

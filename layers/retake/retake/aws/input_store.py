@@ -11,18 +11,20 @@ from botocore.exceptions import ClientError
 
 from ..domain.input_files import Drop
 from ..domain.intake import InputRecord, Waiting
-from ..domain.job import FollowUpQueue, Job
+from ..domain.job import FollowUpQueue, Job, Listing
 from ..domain.sidecar import Sidecar
 from . import dynamodb
 from .dynamodb import Item
-from .job_store import job_from_item, job_pk
+from .job_store import job_from_item, job_name
 
-# DynamoDB reserves `bucket` and `key`; the keys of the index are long.
+# DynamoDB reserves `bucket` and `key`; the keys of the indexes are long.
 _NAMES = {
     "#bucket": "bucket",
     "#key": "key",
     "#queue": dynamodb.QUEUE_ATTRIBUTE,
     "#at": dynamodb.AT_ATTRIBUTE,
+    "#listing": dynamodb.LISTING_ATTRIBUTE,
+    "#listed": dynamodb.LISTED_AT_ATTRIBUTE,
 }
 
 
@@ -44,13 +46,13 @@ class InputStore:
 
     def get_many(self, keys: Collection[str]) -> dict[str, InputRecord]:
         """Read what is known about some keys, in one call."""
-        found = dynamodb.get_many(self._table, map(self._pk, keys))
+        found = dynamodb.get_named(self._table, map(self._pk, keys))
         return {key: self._record(key, found.get(self._pk(key))) for key in keys}
 
     def get_with_job(self, key: str, job_id: str) -> tuple[InputRecord, Job | None]:
         """Read what is known about a key, and a job, in one call."""
-        found = dynamodb.get_many(self._table, [self._pk(key), job_pk(job_id)])
-        item = found.get(job_pk(job_id))
+        found = dynamodb.get_named(self._table, [self._pk(key), job_name(job_id)])
+        item = found.get(job_name(job_id))
         return self._record(key, found.get(self._pk(key))), job_from_item(item) if item else None
 
     def wait(
@@ -74,6 +76,7 @@ class InputStore:
             ":now": datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds"),
             ":queue": FollowUpQueue.DUE,
             ":at": int(due_at),
+            ":listing": Listing.WAITING,
         }
         follow_up = "#queue = :queue, #at = :at"
         if not overrides:
@@ -81,7 +84,8 @@ class InputStore:
         after = self._table.update_item(
             Key=dynamodb.key(self._pk(key)),
             UpdateExpression="SET #bucket = :bucket, #key = :key, waiting_for = :message, "
-            f"waiting_since = if_not_exists(waiting_since, :now), {follow_up}",
+            "waiting_since = if_not_exists(waiting_since, :now), #listing = :listing, "
+            f"#listed = if_not_exists(#listed, :now), {follow_up}",
             ExpressionAttributeNames=_NAMES,
             ExpressionAttributeValues=values,
             ReturnValues="ALL_NEW",
@@ -135,7 +139,7 @@ class InputStore:
             values |= {":pair": drop.pair_version, ":sidecar": sidecar.canonical()}
             condition += " AND (attribute_not_exists(pair_version)"
             condition += " OR pair_version <> :pair OR sidecar = :sidecar)"
-        update = f"{sets} REMOVE waiting_for, waiting_since, #queue, #at"
+        update = f"{sets} REMOVE waiting_for, waiting_since, #queue, #at, #listing, #listed"
         before = self._update(drop.clip.key, update, condition, values, "ALL_OLD")
         if before is None:
             return None

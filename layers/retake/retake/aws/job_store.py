@@ -9,8 +9,9 @@ from uuid import uuid4
 
 from botocore.exceptions import ClientError
 
+from ..domain import cost_sum
 from ..domain.job import FollowUp, FollowUpQueue, Job, State, predecessors
-from . import dynamodb
+from . import cost_sums, dynamodb
 from .dynamodb import Item
 
 STEP_SECONDS = 120  # that the next step of a job may take before it is followed up
@@ -29,12 +30,12 @@ class JobStore:
 
     def get(self, job_id: str) -> Job | None:
         """Read a job."""
-        item = dynamodb.get(self._table, job_pk(job_id))
+        item = dynamodb.get(self._table, job_name(job_id))
         return job_from_item(item) if item else None
 
     def get_many(self, job_ids: Iterable[str]) -> dict[str, Job]:
         """Read some jobs by their ids; those that do not exist are left out."""
-        found = dynamodb.get_many(self._table, map(job_pk, job_ids))
+        found = dynamodb.get_named(self._table, map(job_name, job_ids))
         return {item["id"]: job_from_item(item) for item in found.values()}
 
     def create(self, job: Job, *, replaces: Job | None = None) -> Job | None:
@@ -50,7 +51,7 @@ class JobStore:
             version=replaces.version + 1 if replaces else 1,
             follow_up=self._due_in(STEP_SECONDS),
         )
-        item = dynamodb.to_item(created) | dynamodb.key(job_pk(job.id))
+        item = item_of_job(created)
         if replaces:
             condition, before = "version = :before", {"before": replaces.version}
         else:
@@ -109,6 +110,19 @@ class JobStore:
             changes["follow_up"] = self._due_in(due_in)
         return self._write(job, replace(job, **changes))
 
+    def settle(self, job: Job) -> Job | None:
+        """Stop following up a job that has ended, and add what it cost to the sums.
+
+        Both are one write, so a cost is added exactly once: a job that was paid for never starts
+        again, and its cost does not change any more.
+
+        Returns:
+            The job as it is stored; `None` when another function was faster.
+        """
+        cost = cost_sum.of_job(job)
+        added = [cost_sums.addition(cost)] if cost.jobs else []
+        return self._write(job, replace(job, follow_up=None), *added)
+
     def claim_request(self, request_id: str, correlation_id: str) -> bool:
         """Give one of Segmind's requests to one submit, permanently.
 
@@ -124,29 +138,33 @@ class JobStore:
         item = dynamodb.get(self._table, f"request#{request_id}")
         return str(item["correlation_id"]) if item else None
 
-    def _write(self, before: Job, after: Job) -> Job | None:
-        """Write the difference between two versions of a job."""
+    def _write(self, before: Job, after: Job, *others: Item) -> Job | None:
+        """Write the difference between two versions of a job, together with other updates."""
         after = replace(after, version=before.version + 1, write_id=uuid4().hex)
-        old, new = dynamodb.to_item(before), dynamodb.to_item(after)
+        old, new = item_of_job(before), item_of_job(after)
         sets = {name: value for name, value in new.items() if old.get(name) != value}
         removes = old.keys() - new.keys()
-        update = "SET " + ", ".join(f"#{name} = :{name}" for name in sets)
+        expression = "SET " + ", ".join(f"#{name} = :{name}" for name in sets)
         if removes:
-            update += " REMOVE " + ", ".join(f"#{name}" for name in sorted(removes))
+            expression += " REMOVE " + ", ".join(f"#{name}" for name in sorted(removes))
         names = {f"#{name}": name for name in {*sets, *removes, "version", "state"}}
         values: Mapping[str, Any] = {f":{name}": value for name, value in sets.items()}
+        update = {
+            "Key": dynamodb.key(job_name(before.id)),
+            "UpdateExpression": expression,
+            "ConditionExpression": "#version = :before AND #state = :stood",
+            "ExpressionAttributeNames": names,
+            "ExpressionAttributeValues": {
+                **values,
+                ":before": before.version,
+                ":stood": before.state,
+            },
+        }
         try:
-            self._table.update_item(
-                Key=dynamodb.key(job_pk(before.id)),
-                UpdateExpression=update,
-                ConditionExpression="#version = :before AND #state = :stood",
-                ExpressionAttributeNames=names,
-                ExpressionAttributeValues={
-                    **values,
-                    ":before": before.version,
-                    ":stood": before.state,
-                },
-            )
+            if others:
+                dynamodb.update_together(self._table, update, *others)
+            else:
+                self._table.update_item(**update)
         except ClientError as error:
             dynamodb.raise_unless_lost_race(error)
             # The write may have succeeded, its response been lost, and the retry been refused.
@@ -161,9 +179,18 @@ class JobStore:
         return datetime.fromtimestamp(self._clock(), UTC)
 
 
-def job_pk(job_id: str) -> str:
-    """Return the partition key of a job."""
+def job_name(job_id: str) -> str:
+    """Return the name of a job's record."""
     return f"job#{job_id}"
+
+
+def item_of_job(job: Job) -> Item:
+    """Return the item of a job."""
+    listed = {
+        dynamodb.LISTING_ATTRIBUTE: job.listing,
+        dynamodb.LISTED_AT_ATTRIBUTE: dynamodb.to_attribute(job.began),
+    }
+    return dynamodb.to_item(job) | listed | dynamodb.key(job_name(job.id))
 
 
 def job_from_item(item: Item) -> Job:

@@ -94,6 +94,11 @@ class InputRecord:
         return {State.WAITING: self.waiting.since} if self.waiting else {}
 
     @property
+    def began(self) -> datetime:
+        """Return since when the file waits."""
+        return self.entered[State.WAITING]
+
+    @property
     def explanation(self) -> str | None:
         """Return what the file waits for."""
         return self.waiting.message if self.waiting else None

@@ -70,6 +70,25 @@ class HoldReason(StrEnum):
     ATTENTION = "attention"  # only a person can tell whether Segmind runs it
 
 
+class Listing(StrEnum):
+    """The partitions of the index of the newest records."""
+
+    WAITING = "WAITING"  # files that are not part of a job yet
+    IN_PROGRESS = "IN_PROGRESS"  # jobs that are neither held nor ended
+    HELD = "HELD"  # jobs that are held and continue automatically
+    ATTENTION = "ATTENTION"  # jobs that are held until a person has looked at them
+    DELIVERED = "DELIVERED"
+    REFUSED = "REFUSED"
+    FAILED = "FAILED"
+    LOST = "LOST"
+
+
+def listing_of(state: State) -> Listing:
+    """Return where a file or a job in a state is listed, if it needs no attention."""
+    own = TERMINAL | {State.WAITING, State.HELD}
+    return Listing(state) if state in own else Listing.IN_PROGRESS
+
+
 class FollowUpQueue(StrEnum):
     """The two partitions of the follow-up index."""
 
@@ -212,6 +231,21 @@ class Job:
     def correlation_id(self) -> str:
         """Name the request in the clip's signed URL, where Segmind's history shows it."""
         return f"{self.id}-{self.run}.mp4"
+
+    @property
+    def began(self) -> datetime:
+        """Return when the job was claimed, or refused at once."""
+        return min(self.entered.values())
+
+    @property
+    def listing(self) -> Listing:
+        """Return where the job is listed."""
+        return Listing.ATTENTION if self.needs_attention else listing_of(self.state)
+
+    @property
+    def may_cost(self) -> bool:
+        """Tell whether Segmind bills the job, as far as that is known."""
+        return self.state in MAY_BE_PAID and self.cost_usd != 0
 
     @property
     def has_ended(self) -> bool:

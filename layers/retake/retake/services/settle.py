@@ -44,4 +44,4 @@ class Settlement:
         count(outcome)
         if job.render_seconds is not None:
             self._render_times.add(job.render_seconds)
-        self._jobs.update(job, follow_up=None)
+        self._jobs.settle(job)

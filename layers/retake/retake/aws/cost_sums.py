@@ -1,0 +1,36 @@
+"""What settled jobs cost, summed up by day and folder in DynamoDB as they are settled."""
+
+import hashlib
+from typing import Any
+
+from ..domain.cost_sum import CostSum
+from . import dynamodb
+from .dynamodb import Item
+
+_PK = "costs"
+
+
+def addition(cost: CostSum) -> Item:
+    """Return the update that adds a cost to the sum of its day and folder."""
+    # The name of a folder can be as long as a sort key.
+    folder = hashlib.sha256(cost.folder.encode()).hexdigest()[:32]
+    return {
+        "Key": {"pk": _PK, "sk": f"{cost.day}#{folder}"},
+        "UpdateExpression": "SET #day = :day, #folder = :folder "
+        "ADD jobs :jobs, billed_usd :billed_usd, unpriced_jobs :unpriced_jobs",
+        "ExpressionAttributeNames": {"#day": "day", "#folder": "folder"},
+        "ExpressionAttributeValues": {
+            f":{name}": value for name, value in dynamodb.to_item(cost).items()
+        },
+    }
+
+
+def read(table: Any) -> list[CostSum]:
+    """Read all sums, oldest first."""
+    items = dynamodb.pages(
+        table.query,
+        KeyConditionExpression="pk = :pk",
+        ExpressionAttributeValues={":pk": _PK},
+        ConsistentRead=True,
+    )
+    return [dynamodb.from_item(CostSum, item) for item in items]
