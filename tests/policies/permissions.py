@@ -230,7 +230,6 @@ _NEEDED: tuple[tuple[str, Scenario, dict[str, list[str]]], ...] = (
         scenarios.a_lost_response_is_found,
         {
             "dynamodb:GetItem": ["JobsTable"],
-            "dynamodb:BatchGetItem": ["JobsTable"],
             "dynamodb:PutItem": ["JobsTable"],
             "dynamodb:UpdateItem": ["JobsTable"],
             "dynamodb:Query": [INDEX],
@@ -266,6 +265,7 @@ _NEEDED: tuple[tuple[str, Scenario, dict[str, list[str]]], ...] = (
         "SweepRole",
         scenarios.an_ended_job_is_settled,
         {
+            "dynamodb:BatchGetItem": ["JobsTable"],
             "s3:PutObject": [ERROR_FILES],
             "s3:GetObject": [JOB_FILES],
             "s3:DeleteObject": [JOB_FILES],
