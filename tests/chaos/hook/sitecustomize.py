@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-READS = ("Get", "Head", "List", "Describe", "Query", "Scan", "Assume", "Receive")
+READS = ("Get", "BatchGet", "Head", "List", "Describe", "Query", "Scan", "Assume", "Receive")
 FOLDER = Path(os.environ.get("RETAKE_CHAOS", "/nowhere"))
 # The emulator runs a function as .../ministack-lambda-<function>-<random>/_worker.py.
 WORKER = " ".join(sys.orig_argv)
