@@ -14,6 +14,7 @@ from typing import Any
 import imageio_ffmpeg
 from rich.console import Console
 
+from retake_cli import jobs
 from retake_cli.commands import gallery
 
 from .cloud import HOME, ROOT, Cloud, CloudConfig, running
@@ -170,7 +171,8 @@ def _download(cloud: Cloud, status_files: dict[str, StatusFile], narrator: Narra
 
 def _write_gallery(cloud: Cloud) -> Path:
     s3 = cloud.client("s3")
-    takes = gallery.collect(cloud.table(), s3, gallery.Beside(s3, GALLERY))
+    found = jobs.jobs_of(jobs.read_all(cloud.table()))
+    takes = gallery.collect(found, s3, gallery.Beside(s3, GALLERY))
     return gallery.write(gallery.render(takes, "Retake demo", datetime.now(UTC)), GALLERY)
 
 
