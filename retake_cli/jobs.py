@@ -1,7 +1,7 @@
 """Reads many jobs and waiting files at once, selects some, and says what follows from them.
 
-Only `read_all` reads the whole table. Everything else reads from an index, and takes the same time
-however many jobs there are.
+Only `read_all` reads the whole table. Everything else reads no more than it needs: without a prefix
+and with a limit, the same however many jobs there are.
 """
 
 import heapq

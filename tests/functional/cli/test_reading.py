@@ -25,10 +25,6 @@ SOON = FollowUp(FollowUpQueue.DUE, 1)
 KEY = "day 1/clip 001.mp4"
 
 
-def keys(found: list[jobs.Entry]) -> list[str]:
-    return [entry.key for entry in found]
-
-
 def identities(found: list[jobs.Entry]) -> list[str]:
     return [jobs.identity(entry)[:8] for entry in found]
 
@@ -166,7 +162,6 @@ def test_a_job_that_does_not_exist_has_a_suggestion(world: World, stack: Stack) 
 
 STATES = (State.DELIVERED, State.DELIVERED, State.FAILED, State.REFUSED, State.LOST)
 IN_FLIGHT = [numbered_job(300_000 + number, State.RENDERING, follow_up=SOON) for number in range(5)]
-NAME = "day 1/clip 001.mp4"
 
 
 def many(number: int) -> Job:
@@ -223,7 +218,7 @@ COMMANDS: dict[str, Callable[[Stack], object]] = {
     "ls --state FAILED": lambda stack: list_jobs(stack, state=[State.FAILED]),
     "ls --state HELD": lambda stack: list_jobs(stack, state=[State.HELD]),
     "ls --state RENDERING": lambda stack: list_jobs(stack, state=[State.RENDERING]),
-    "show KEY": lambda stack: show.show(context(stack), NAME),
+    "show KEY": lambda stack: show.show(context(stack), KEY),
     "show ID": lambda stack: show.show(context(stack), many(5).id),
     "show beginning of ID": lambda stack: show.show(context(stack), many(5).id[:8]),
     "doctor": lambda stack: list(doctor.check_jobs(stack)),
