@@ -200,10 +200,23 @@ def test_a_job_that_lost_its_name_keeps_a_status_file(world: World, clip_bytes: 
     for sidecar in (INK, OIL):
         world.drop("clip.json", sidecar)
         jobs += ingest(world, "clip.json")
-    world.submit(jobs[1])
     overtaken = f"clip.{jobs[0][:8]}.mp4"
     names = {status_of(world, name)["job"]: name for name in ("clip.mp4", overtaken)}
     assert names == {jobs[1]: "clip.mp4", jobs[0]: overtaken}
+
+
+def test_a_failure_is_not_shown_while_its_files_that_were_dropped_again_are_submitted(
+    world: World, clip_bytes: bytes
+) -> None:
+    world.drop("clip.mp4", clip_bytes)
+    world.drop("clip.json", INK)
+    [job_id] = ingest(world, "clip.mp4")
+    world.submit(job_id)
+    fail(world, job_id)
+    assert status_of(world, "clip.mp4")["state"] == "FAILED"
+    world.drop("clip.json", INK)
+    ingest(world, "clip.json")
+    assert status_of(world, "clip.mp4")["state"] == "CLAIMED"
 
 
 def test_the_second_event_of_a_pair_writes_nothing_again(world: World, clip_bytes: bytes) -> None:

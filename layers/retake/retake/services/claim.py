@@ -139,7 +139,8 @@ class Claims:
     def start(self, candidate: Candidate, start: Start) -> list[Job] | None:
         """Check the content and claim the job.
 
-        Its status file is written with what becomes of its submit, which follows at once.
+        Its status file is written with what becomes of its submit, which follows at once. Only if
+        its name shows another job, or an earlier run, it is written now.
 
         Returns:
             The jobs that are ready to be submitted; `None` when another function accepted these
@@ -155,6 +156,8 @@ class Claims:
         )
         created = self._create(drop, job, start.replaces)
         if created:
+            if candidate.record.newest_job:
+                self._status_files.publish(created.id, created)
             return [created]
         record = self._records.get(drop.clip.key)
         if record.pair_version == drop.pair_version and record.sidecar != start.sidecar:
