@@ -159,16 +159,7 @@ class InputBucket:
         """Read up to `length` bytes of this very content; raise if it was overwritten."""
         if offset >= file.size or length <= 0:
             return b""
-        try:
-            found = self._s3.get_object(
-                Bucket=self.name,
-                Key=file.key,
-                Range=f"bytes={offset}-{offset + length - 1}",
-                IfMatch=f'"{file.etag}"',
-            )
-        except ClientError as error:
-            self._raise_if_unreadable(file.key, error)
-            raise
+        found = self._get(file, Range=f"bytes={offset}-{offset + length - 1}")
         content: bytes = found["Body"].read()
         return content
 
@@ -179,16 +170,21 @@ class InputBucket:
         """
         if not file.has_random_etag or file.sha256:
             return file
-        try:
-            found = self._s3.get_object(Bucket=self.name, Key=file.key, IfMatch=f'"{file.etag}"')
-        except ClientError as error:
-            self._raise_if_unreadable(file.key, error)
-            raise
         digest = hashlib.sha256()
-        with closing(found["Body"]) as body:
+        with closing(self._get(file)["Body"]) as body:
             for chunk in body.iter_chunks(_HASHED_BYTES):
                 digest.update(chunk)
         return replace(file, sha256=digest.hexdigest())
+
+    def _get(self, file: InputFile, **options: Any) -> Mapping[str, Any]:
+        """Request this very content; raise if it was overwritten."""
+        request = {"Bucket": self.name, "Key": file.key, "IfMatch": f'"{file.etag}"', **options}
+        try:
+            found: Mapping[str, Any] = self._s3.get_object(**request)
+        except ClientError as error:
+            self._raise_if_unreadable(file.key, error)
+            raise
+        return found
 
     def _raise_if_unreadable(self, key: str, error: ClientError) -> None:
         """Raise `UnreadableError` when an error says that reading can never succeed.
