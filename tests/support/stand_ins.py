@@ -163,7 +163,7 @@ class FakeEmailDigest:
 
 
 class AtomicTable:
-    """A table whose single operations are atomic; those of moto in threads are not."""
+    """A table whose single operations are atomic in threads, as those of DynamoDB are."""
 
     def __init__(self, table: Any) -> None:
         self._table, self._lock = table, Lock()

@@ -1,11 +1,7 @@
-"""The pipeline in one process: the real application over moto, stand-ins where money is spent."""
+"""The pipeline in one process: the real application over stand-ins of AWS and Segmind."""
 
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
-
-import boto3
-from botocore.config import Config
 
 from retake.bootstrap import Application
 from retake.domain.input_files import Drop
@@ -14,9 +10,10 @@ from retake.domain.poll_schedule import PollSchedule
 from retake.domain.sidecar import Sidecar
 from retake.domain.wait_loop import WaitLoop
 from retake.settings import Settings
+from tests.simulation.dynamodb import Database, Table
+from tests.simulation.s3 import S3, Storage
 
 from .stand_ins import (
-    REGION,
     Clock,
     FakeDropQueue,
     FakeEmailDigest,
@@ -27,57 +24,31 @@ from .stand_ins import (
 )
 from .template import RESOURCES
 
-_FAST = Config(parameter_validation=False)
-_OF_THE_TABLE = (
-    "BillingMode",
-    "AttributeDefinitions",
-    "KeySchema",
-    "GlobalSecondaryIndexes",
-)
-
-
-@cache
-def client(service: str) -> Any:
-    """Create a client once: that takes longer than a test."""
-    return boto3.client(service, region_name=REGION, config=_FAST)
-
-
-@cache
-def jobs_table() -> Any:
-    return boto3.resource("dynamodb", region_name=REGION, config=_FAST).Table("jobs")
-
-
-def create_jobs_table() -> None:
-    """Create the jobs table as the template defines it."""
-    properties = RESOURCES["JobsTable"]["Properties"]
-    client("dynamodb").create_table(
-        TableName="jobs",
-        **{name: properties[name] for name in _OF_THE_TABLE},
-    )
-
 
 class _Clients:
-    """The boto3 clients that the application gets: moto's."""
+    """The boto3 clients that the application gets: stand-ins."""
 
-    def __init__(self) -> None:
-        self.s3 = client("s3")
+    def __init__(self, s3: Any) -> None:
+        self.s3 = s3
 
-    def table(self, name: str) -> Any:
-        return jobs_table()
+
+def jobs_table() -> Table:
+    """Create the jobs table as the template defines it."""
+    return Table(Database(RESOURCES["JobsTable"]["Properties"]))
 
 
 class World:
     """Everything a test of one use case needs, wired as the functions wire it."""
 
     def __init__(
-        self, table: Any, requests_per_minute: int = 50, daily_budget_usd: float = 25
+        self,
+        table: Any,
+        requests_per_minute: int = 50,
+        daily_budget_usd: float = 25,
+        s3: Any = None,
     ) -> None:
-        self.table, self.s3, self.clock = table, client("s3"), Clock()
-        for name in ("input", "output"):
-            where = {"LocationConstraint": REGION}
-            self.s3.create_bucket(Bucket=name, CreateBucketConfiguration=where)
-            versioning = {"Status": "Enabled"}
-            self.s3.put_bucket_versioning(Bucket=name, VersioningConfiguration=versioning)
+        self.table, self.storage, self.clock = table, Storage("input", "output"), Clock()
+        self.s3 = s3 or S3(self.storage)
         self.segmind, self.signer = FakeSegmind(), FakeSigner()
         self.queue, self.executions = FakeDropQueue(), FakeExecutions()
         self.bus, self.digest = FakeEventBus(), FakeEmailDigest()
@@ -92,7 +63,7 @@ class World:
 
     def application(self, **parts: Any) -> Any:
         """Wire the application; a test may replace parts, such as the table by a broken one."""
-        clients: Any = _Clients()
+        clients: Any = _Clients(self.s3)
         app: Any = Application(
             settings=self.settings, clients=clients, clock=self.clock, random=lambda: 0.5
         )

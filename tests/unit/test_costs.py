@@ -3,6 +3,7 @@
 import io
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import pytest
 from bench import costs
 from retake.domain.job import State
 from retake.segmind.responses import Response
+from tests.simulation.wire import Call, direct
 from tests.support.world import World
 
 PAGE = Path(__file__).parents[2] / "docs" / "costs.md"
@@ -56,20 +58,21 @@ class Counted:
     admission_reads: int = 0
     writes: Counter[str] = field(default_factory=Counter)
 
-    def count(self, model: Any, params: dict[str, Any], **_: Any) -> None:
-        """Count a call that botocore is about to make."""
-        self.calls.update([model.name])
-        if model.name in ("PutItem", "UpdateItem"):
-            self._write(json.loads(params["body"]))
-        elif model.name == "TransactWriteItems":
-            for item in json.loads(params["body"])["TransactItems"]:
+    def make(self, call: Call) -> Any:
+        """Count a call, and make it."""
+        self.calls.update([call.operation])
+        if call.operation in ("PutItem", "UpdateItem"):
+            self._write(call.parameters)
+        elif call.operation == "TransactWriteItems":
+            for item in call.parameters["TransactItems"]:
                 self._write(item["Update"])
-        elif model.name in ("GetItem", "BatchGetItem"):
-            self.admission_reads += '"admission"' in str(params["body"])
+        elif call.operation in ("GetItem", "BatchGetItem"):
+            self.admission_reads += "'admission'" in str(call.parameters)
+        return call.effect()
 
-    def _write(self, request: dict[str, Any]) -> None:
+    def _write(self, request: Mapping[str, Any]) -> None:
         key = request.get("Item") or request["Key"]
-        self.writes.update([key["pk"]["S"].partition("#")[0]])
+        self.writes.update([key["pk"].partition("#")[0]])
 
     def is_sent(self) -> None:
         """Remember how many calls there were when the request is sent."""
@@ -82,8 +85,7 @@ def count_calls(world: World, clip_bytes: bytes) -> Counted:
     world.app.result_files = FakeResultFiles()
     world.drop("clip.mp4", clip_bytes)
     world.drop("clip.json", b"{}")
-    for service in (world.s3, world.table.meta.client):
-        service.meta.events.register("before-call", counted.count)
+    world.s3.wire = world.table.wire = counted.make
     world.segmind.during = counted.is_sent
     loops = []
     for key in ("clip.mp4", "clip.json"):
@@ -101,8 +103,7 @@ def count_calls(world: World, clip_bytes: bytes) -> Counted:
     world.app.settlement.settle(loop.job_id)
     world.app.waker.wake_next()
     counted.admission_reads = of_submit
-    for service in (world.s3, world.table.meta.client):
-        service.meta.events.unregister("before-call", counted.count)
+    world.s3.wire = world.table.wire = direct
     assert world.state(loop.job_id) is State.DELIVERED
     return counted
 

@@ -6,6 +6,7 @@ from io import BytesIO
 from itertools import permutations
 
 import pytest
+from botocore.exceptions import ClientError
 
 from retake.domain.job import State
 from tests.support.drops import (
@@ -167,7 +168,7 @@ def test_a_first_frame_whose_key_cannot_exist_is_refused(
     def head_object_as_s3(**query: str) -> object:
         if len(query["Key"].encode()) > 1024:
             error = {"Error": {"Code": "400", "Message": "Bad Request"}}
-            raise world.s3.exceptions.ClientError(error, "HeadObject")
+            raise ClientError(error, "HeadObject")
         return head_object(**query)
 
     monkeypatch.setattr(world.s3, "head_object", head_object_as_s3)
@@ -237,10 +238,9 @@ def test_an_event_that_comes_again_restores_a_status_file(world: World, clip_byt
     assert status_of(world, "clip.mp4")["state"] == "RENDERING"
 
 
-def status_versions(world: World) -> list[str]:
-    """Return the versions of all status files."""
-    listed = world.s3.list_object_versions(Bucket="output").get("Versions", ())
-    return [version["VersionId"] for version in listed]
+def status_versions(world: World) -> list[tuple[str, str]]:
+    """Return the keys and versions of all status files."""
+    return list(world.storage.buckets["output"].versions)
 
 
 def test_an_accepted_clip_does_not_wait_again_for_a_first_frame_that_was_deleted(

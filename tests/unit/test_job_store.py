@@ -23,9 +23,9 @@ from retake.domain.job import (
 )
 from retake.domain.refusal import Refusal
 from retake.domain.sidecar import Sidecar
+from tests.simulation.dynamodb import Table
 from tests.support.jobs import DROPPED_AT, new_job
 from tests.support.stand_ins import NOW, AtomicTable, Clock
-from tests.support.world import jobs_table
 
 COMPLETE = Job(
     id="j",
@@ -94,13 +94,13 @@ def test_a_job_is_read_back_as_it_was_written(jobs: JobStore) -> None:
     assert updated == expected
 
 
-def test_a_job_is_created_once(jobs: JobStore) -> None:
+def test_a_job_is_created_once(jobs: JobStore, table: Table) -> None:
     create(jobs, sidecar=Sidecar(prompt="first"), seconds=1.5)
     assert jobs.create(new_job(sidecar=Sidecar(prompt="second"))) is None
     job = read(jobs)
     assert job.sidecar
     assert (job.sidecar.prompt, job.seconds, job.refusal) == ("first", 1.5, None)
-    assert "refusal" not in jobs_table().get_item(Key=dynamodb.key("job#j"))["Item"]
+    assert "refusal" not in table.get_item(Key=dynamodb.key("job#j"))["Item"]
 
 
 def test_a_new_job_is_followed_up_when_its_next_step_takes_too_long(jobs: JobStore) -> None:

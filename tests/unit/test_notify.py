@@ -1,25 +1,30 @@
 """Events wait in a queue, and people get one email about many of them."""
 
 import json
+from collections.abc import Iterator
 from threading import Lock
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
+from moto import mock_aws
 
 from retake.aws.email_log import EmailLog
 from retake.aws.messaging import NotificationQueue, NotificationTopic
 from retake.services import notify
 from retake.services.notify import EmailDigest
 from tests.support.events import job_event
-from tests.support.world import World, client
+from tests.support.stand_ins import REGION
+from tests.support.world import World
 
 
 class Inbox:
     """The notification queue, the topic, and a mailbox (a queue) that subscribes to it, in moto."""
 
     def __init__(self, world: World) -> None:
-        self.sqs, self.sns, self.world = client("sqs"), client("sns"), world
+        self.sqs, self.sns = (boto3.client(each, region_name=REGION) for each in ("sqs", "sns"))
+        self.world = world
         self.received: list[str] = []
         self.queue_url = self.sqs.create_queue(QueueName="notifications")["QueueUrl"]
         self.mailbox_url = self.sqs.create_queue(QueueName="mailbox")["QueueUrl"]
@@ -113,8 +118,11 @@ class FailingClient:
 
 
 @pytest.fixture
-def inbox(world: World) -> Inbox:
-    return Inbox(world)
+def inbox(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Inbox]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    with mock_aws():
+        yield Inbox(world)
 
 
 def test_the_first_event_is_sent_at_once(inbox: Inbox) -> None:

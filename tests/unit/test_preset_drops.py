@@ -313,8 +313,7 @@ def test_a_preset_wakes_many_clips_page_by_page(
         world.records.wait(key, "waits for its sidecar", due_at=0)
     world.drop("a/_retake.json", OIL)
     calls: list[str] = []
-    events = world.table.meta.client.meta.events
-    events.register("before-call", lambda model, **_: calls.append(model.name))
+    world.table.wire = lambda call: calls.append(call.operation) or call.effect()
     pages: list[tuple[str, str | None]] = [("a/_retake.json", None)]
     most = 0
     while pages:
