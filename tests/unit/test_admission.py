@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from retake.domain.admission import (
     LEASE_SECONDS,
+    LONG_LEASE_SECONDS,
     MAX_LOST_RESPONSES,
     PRICE_USD,
     Admission,
@@ -111,6 +112,13 @@ def test_releasing_is_idempotent_and_an_expired_lease_is_free() -> None:
     assert released == released.release("j", 101)
     assert admission.free_slots(quotas, 100 + LEASE_SECONDS + 1) == quotas.max_in_flight
     assert admission.release("x", 100) == admission
+
+
+def test_a_lease_that_a_restarted_job_renewed_is_not_forgotten() -> None:
+    later = NOON + LONG_LEASE_SECONDS
+    admission = admit_all(admit_all(Admission(), "settled", "restarted"), "restarted", now=later)
+    left = admission.release_forgotten(["settled", "restarted"], later)
+    assert (set(left.leases.expire_at), left.budget.booked_usd) == ({"restarted"}, PRICE_USD)
 
 
 def test_a_denied_job_acquires_no_lease() -> None:

@@ -9,6 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from retake.aws.job_store import JobStore
+from retake.domain.admission import LONG_LEASE_SECONDS, PRICE_USD
 from retake.domain.input_files import InputFile
 from retake.domain.job import HoldReason, Job, State
 from retake.domain.sidecar import Sidecar
@@ -181,6 +182,23 @@ def test_a_function_that_comes_after_the_delivery_books_nothing(world: World) ->
     world.app.settlement.settle("j1")
     late.submit("j1")
     assert (world.booked_usd, leases(world), len(world.segmind.sent)) == (0.45, [], 1)
+
+
+def test_a_lease_is_released_when_the_function_that_came_too_late_died(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = late_submitter(world, world.claimed())
+    world.segmind.submit_responses = [REJECTED]
+    world.submit("j1")
+    monkeypatch.setattr(late._jobs, "advance", kill)
+    with pytest.raises(Killed):
+        late.submit("j1")
+    world.rendering("j2")
+    world.sweep()
+    assert set(leases(world)) == {"j1", "j2"}, "a function may still be at work"
+    world.clock.now += LONG_LEASE_SECONDS
+    world.sweep()
+    assert (leases(world), world.booked_usd) == (["j2"], PRICE_USD)
 
 
 def test_a_job_whose_request_cannot_be_built_is_shown_meanwhile(world: World) -> None:

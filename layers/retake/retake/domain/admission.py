@@ -3,11 +3,11 @@
 One small state decides for all jobs. *Leases* bound what is in flight at Segmind, so that nothing
 queues there longer than its record lives. The *request rate* bounds how often Segmind is asked.
 The *budget* parks what the day does not cover. The *circuit* opens while the account is in
-trouble. Nothing leaks when a function dies: a lease that is not released expires, the rate
-forgets, and the budget changes only together with a lease.
+trouble. Nothing leaks when a function dies: `sweep` releases a lease that its job no longer needs,
+any other one expires, the rate forgets, and the budget changes only together with a lease.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -20,6 +20,7 @@ from .poll_schedule import PRIOR, PollSchedule
 
 RATE_WINDOW_SECONDS = 64  # a minute, and what a request may be late on its way
 LEASE_SECONDS = RECORD_LIFETIME_SECONDS
+LONG_LEASE_SECONDS = 900  # most jobs end sooner
 PRICE_USD = 0.60  # Segmind's published mean, booked until the real cost is known
 FIRST_PROBE_SECONDS, MAX_PROBE_SECONDS = 60, 900  # between two probes of an open circuit
 MAX_LOST_RESPONSES = 10  # in a row: an outage must not use up the second attempt of every job
@@ -94,6 +95,11 @@ class Leases:
     def active(self, now: float) -> dict[str, int]:
         """Return the leases that have not expired."""
         return {job: end for job, end in self.expire_at.items() if end > now}
+
+    def long(self, now: float) -> list[str]:
+        """Return the jobs whose leases are active for unusually long."""
+        usual = now + LEASE_SECONDS - LONG_LEASE_SECONDS
+        return [job for job, end in self.active(now).items() if end <= usual]
 
     def acquire(self, job_id: str, now: float) -> "Leases":
         """Acquire a lease, or renew it."""
@@ -289,6 +295,14 @@ class Admission:
         if cost_usd is not None and self._was_booked_today(job_id, now):
             budget = self.budget.book(cost_usd - PRICE_USD, now)
         return replace(self, leases=self.leases.release(job_id, now), budget=budget)
+
+    def release_forgotten(self, settled: Collection[str], now: float) -> "Admission":
+        """Release the long leases of settled jobs; one that was renewed meanwhile is not long."""
+        after = self
+        for job_id in self.leases.long(now):
+            if job_id in settled:
+                after = after.release(job_id, now, cost_usd=0)  # this lease has bought nothing
+        return after
 
     def open_circuit(self, reason: HoldReason, message: str, now: float) -> "Admission":
         """Open the circuit, and announce it."""

@@ -49,6 +49,14 @@ class AdmissionControl:
             lambda admission: admission.release(job_id, self._clock(), cost_usd)
         )
 
+    def long_leases(self) -> list[str]:
+        """Return the ids of the jobs whose leases are active for unusually long."""
+        return self._store.read_recent().leases.long(self._clock())
+
+    def release_forgotten(self, settled: Collection[str]) -> None:
+        """Release the long leases of settled jobs."""
+        self._store.change(lambda admission: admission.release_forgotten(settled, self._clock()))
+
     def pause(self, seconds: int) -> None:
         """Request nothing for some seconds."""
         self._store.change(lambda admission: admission.pause(seconds, self._clock()))

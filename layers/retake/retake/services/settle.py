@@ -25,6 +25,16 @@ class Settlement:
         self._jobs, self._status_files, self._events = jobs, status_files, events
         self._admission, self._render_times = admission, render_times
 
+    def release_forgotten(self) -> None:
+        """Release the long leases of jobs that are settled already.
+
+        A function acquired such a lease because it had read the job before, and then died.
+        """
+        jobs = self._jobs.get_many(self._admission.long_leases()).values()
+        settled = [job.id for job in jobs if job.has_ended and job.follow_up is None]
+        if settled:
+            self._admission.release_forgotten(settled)
+
     def settle(self, job_id: str) -> None:
         """Settle a job that has ended; leave one that has not to `sweep`."""
         job = self._admission.read_with_job(job_id)

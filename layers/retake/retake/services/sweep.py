@@ -44,6 +44,7 @@ class Sweep:
             if self._clock() > started + MAX_SECONDS:
                 break
             self._reconcile(entry)
+        self._reconciler.end_sweep()
         self._publish_metrics()
         try:
             self._outbox.publish()
