@@ -75,9 +75,11 @@ class Stack:
         )
 
     def status(self, name: str) -> StatusFile | None:
-        """Read the status file of `name`; it is an error if it has two."""
-        contents = [self.read(name + suffix) for suffix in SUFFIXES]
-        found = [content for content in contents if content]
+        """Read the status file of `name`; it is an error if it keeps two."""
+        found = self._status_files(name)
+        if len(found) > 1:  # for a moment: one is written before the other is removed
+            time.sleep(1)
+            found = self._status_files(name)
         assert len(found) < 2, f"{name} has two status files: {found}"
         return dict(json.loads(found[0])) if found else None
 
@@ -367,6 +369,10 @@ class Stack:
             assert times <= sent[content], f"paid {times} times: {content}"
 
     # ─── Internals ────────────────────────────────────────────────────────────────────────────
+
+    def _status_files(self, name: str) -> list[bytes]:
+        contents = [self.read(name + suffix) for suffix in SUFFIXES]
+        return [content for content in contents if content]
 
     def _executions_by_job(self) -> Counter[str]:
         return Counter(name.rpartition("-")[0] for name in self.running_executions())
