@@ -107,10 +107,11 @@ class Stack:
     def eventually(self, look: Callable[[], Any], what: str) -> Any:
         """Wait until `look` returns something, and return it."""
         deadline = time.monotonic() + self.patience_seconds
-        while time.monotonic() < deadline:
+        while (began := time.monotonic()) < deadline:
             if found := look():
                 return found
-            time.sleep(0.1)
+            # Looking takes the emulator's time from what is waited for.
+            time.sleep(min(1, max(0.1, 2 * (time.monotonic() - began))))
         raise AssertionError(f"not within {self.patience_seconds} s: {what}")
 
     def until_drained(self) -> None:
@@ -207,7 +208,6 @@ class Stack:
                 return True
             self.make_all_due()
             self.sweep()
-            time.sleep(0.5)
             return False
 
         try:
