@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.mailbox import mailbox, received
 from tests.support.stack import Stack
 from tests.support.template import EVENTS
 
@@ -36,10 +37,8 @@ def test_several_results_make_one_email(pipeline: Stack, clip: Path) -> None:
                 lambda: pipeline.waiting("NotificationQueueUrl") == len(keys), "their events"
             )
             pipeline.send_digest()
-            received = pipeline.sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)
-            (message,) = received["Messages"]
+            (email,) = received(pipeline, queue)
         assert pipeline.waiting("NotificationQueueUrl") == 0
-    email = json.loads(message["Body"])
     assert email["Subject"] == "Retake: 3 delivered"
     for key in keys:
         assert f"  {key}: s3://{pipeline.output}/{key}\n" in email["Message"]
@@ -62,27 +61,3 @@ def schedule_disabled(pipeline: Stack) -> Iterator[None]:
         yield
     finally:
         events.enable_rule(Name=every_minute)
-
-
-@contextmanager
-def mailbox(pipeline: Stack) -> Iterator[str]:
-    """Create a queue that receives the emails, and return its URL."""
-    topic, sns = pipeline.cloud.outputs["NotificationTopicArn"], pipeline.cloud.client("sns")
-    queue = pipeline.sqs.create_queue(QueueName="mailbox")["QueueUrl"]
-    attributes = pipeline.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
-    arn = attributes["Attributes"]["QueueArn"]
-    statement = {
-        "Effect": "Allow",
-        "Principal": {"Service": "sns.amazonaws.com"},
-        "Action": "sqs:SendMessage",
-        "Resource": arn,
-        "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
-    }
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    pipeline.sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
-    subscription = sns.subscribe(
-        TopicArn=topic, Protocol="sqs", Endpoint=arn, ReturnSubscriptionArn=True
-    )["SubscriptionArn"]
-    yield queue
-    sns.unsubscribe(SubscriptionArn=subscription)
-    pipeline.sqs.delete_queue(QueueUrl=queue)

@@ -139,7 +139,9 @@ class Stack:
         """Lose the events of what is dropped: the rule is disabled meanwhile."""
         events = self.cloud.client("events")
         (rule,) = [
-            rule["Name"] for rule in events.list_rules()["Rules"] if "DropRule" in rule["Name"]
+            rule["Name"]
+            for rule in events.list_rules()["Rules"]
+            if self.input in rule.get("EventPattern", "")
         ]
         events.disable_rule(Name=rule)
         try:
@@ -305,6 +307,11 @@ class Stack:
             stateMachineArn=self.cloud.outputs["StateMachineArn"], statusFilter="RUNNING"
         )
         return [execution["name"] for page in pages for execution in page["executions"]]
+
+    def running_executions_of(self, key: str) -> list[str]:
+        """List the names of the executions that run for the only job of a clip."""
+        job_id = self.job_of(key).id
+        return [name for name in self.running_executions() if name.startswith(job_id)]
 
     def stop_execution(self, name: str) -> None:
         """Stop an execution from outside, as a person can."""
