@@ -25,7 +25,5 @@ def fragile(tmp_path_factory: pytest.TempPathFactory, killer: Killer) -> Iterato
     )
     with running(config, tmp_path_factory.mktemp("cloud")) as cloud:
         stack = Stack(cloud)
-        stack.sqs.set_queue_attributes(
-            QueueUrl=cloud.outputs["DropQueueUrl"], Attributes={"VisibilityTimeout": "2"}
-        )
+        stack.shorten_visibility(2)
         yield stack

@@ -3,10 +3,11 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -132,6 +133,17 @@ class Stack:
         """Count the messages in the drop queue's dead-letter queue."""
         return self._count("DropDeadLetterQueueUrl", "ApproximateNumberOfMessages")
 
+    def shorten_visibility(self, seconds: int) -> None:
+        """Have messages of the drop queue come back sooner, even while they are processed."""
+        queue = self.cloud.outputs["DropQueueUrl"]
+        found = self.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["RedrivePolicy"])
+        redrive = json.loads(found["Attributes"]["RedrivePolicy"])
+        # Work that takes longer uses up receives without failing. It is still less time in all
+        # than the template gives a message.
+        redrive["maxReceiveCount"] = 10 * int(redrive["maxReceiveCount"])
+        attributes = {"VisibilityTimeout": str(seconds), "RedrivePolicy": json.dumps(redrive)}
+        self.sqs.set_queue_attributes(QueueUrl=queue, Attributes=attributes)
+
     # ─── Sweeps and the passage of time ───────────────────────────────────────────────────────
 
     @contextmanager
@@ -190,10 +202,11 @@ class Stack:
             ExpressionAttributeValues={f":{name}": value for name, value in fields.items()},
         )
 
-    def make_all_due(self) -> None:
-        """Make every record due for follow-up that is followed up at a given time."""
+    def make_all_due(self, states: Collection[str] = tuple(State)) -> None:
+        """Make every record in some states due that is followed up at a given time."""
         for item in self._items():
-            if item.get(dynamodb.QUEUE_ATTRIBUTE) == FollowUpQueue.DUE:
+            due = item.get(dynamodb.QUEUE_ATTRIBUTE) == FollowUpQueue.DUE
+            if due and item.get("state", State.WAITING) in states:
                 self._make_due(item)
 
     def recover(self, expected: dict[str, str]) -> None:
@@ -318,6 +331,25 @@ class Stack:
         machine = self.cloud.outputs["StateMachineArn"]
         arn = f"{machine.replace(':stateMachine:', ':execution:')}:{name}"
         self.step_functions.stop_execution(executionArn=arn)
+
+    def throttled_calls(self) -> int:
+        """Count the calls of functions that were throttled because too many ran at once."""
+        statistics = partial(
+            self.cloud.client("cloudwatch").get_metric_statistics,
+            Namespace="AWS/Lambda",
+            MetricName="Throttles",
+            StartTime=datetime.now(UTC) - timedelta(days=1),
+            EndTime=datetime.now(UTC) + timedelta(minutes=1),
+            Period=86400,
+            Statistics=["Sum"],
+        )
+        functions = self.cloud.client("lambda").list_functions()["Functions"]
+        names = [function["FunctionName"] for function in functions]
+        found = [
+            statistics(Dimensions=[{"Name": "FunctionName", "Value": name}])["Datapoints"]
+            for name in names
+        ]
+        return round(sum(point["Sum"] for points in found for point in points))
 
     # ─── What always holds ────────────────────────────────────────────────────────────────────
 
