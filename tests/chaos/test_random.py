@@ -1,6 +1,6 @@
-"""Everything at once, at random: drops, repeats, kills, stopped executions, and Segmind's faults.
+"""Everything at once, at random, on a harsh cloud: drops, repeats, kills, stops, Segmind's faults.
 
-RANDOM_STEPS sets how long (default 40), RANDOM_SEED repeats a run.
+RANDOM_STEPS sets how long (default 40), RANDOM_SEED repeats a run, with HARSH_SEED.
 """
 
 import os
@@ -16,6 +16,7 @@ from retake.domain.job import Job
 from tests.support.stack import Stack
 
 from .bad_responses import LOST, STRANGE
+from .harsh import Harshness
 from .killer import Killer
 
 STEPS = int(os.environ.get("RANDOM_STEPS", "40"))
@@ -76,28 +77,30 @@ class Chaos:
 
 
 def test_whatever_happens_every_job_ends_and_is_paid_at_most_once(
-    fragile: Stack, killer: Killer, clip: Path
+    harsh: Stack, harshness: Harshness, clip: Path
 ) -> None:
-    print(f"RANDOM_SEED={SEED}")
-    chaos = Chaos(fragile, killer, clip)
+    print(f"RANDOM_SEED={SEED} HARSH_SEED={harshness.seed}")
+    killer = Killer(harshness.folder)
+    chaos = Chaos(harsh, killer, clip)
     for _ in range(STEPS):
         chaos.step()
     killer.disarm()
 
     def all_ended() -> bool:
-        jobs = {job.key: job for job in fragile.jobs() if job.key.startswith("random/")}
+        jobs = {job.key: job for job in harsh.jobs() if job.key.startswith("random/")}
         if set(jobs) == set(chaos.keys) and all(map(is_over, jobs.values())):
             return True
-        fragile.make_all_due()
-        fragile.sweep()
+        harsh.make_all_due()
+        harsh.sweep()
         time.sleep(0.5)
         return False
 
-    fragile.eventually(all_ended, f"the end of all {len(chaos.keys)} jobs, RANDOM_SEED={SEED}")
-    fragile.until_drained()
-    fragile.check()
+    harsh.eventually(all_ended, f"the end of all {len(chaos.keys)} jobs, RANDOM_SEED={SEED}")
+    harsh.until_drained()
+    harsh.release_forgotten_leases()
+    harsh.check()
     for key in chaos.keys:
-        assert sum(request["paid"] for request in fragile.submitted(key)) <= 1, key
+        assert sum(request["paid"] for request in harsh.submitted(key)) <= 1, key
 
 
 def is_over(job: Job) -> bool:

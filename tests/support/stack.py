@@ -21,7 +21,7 @@ from retake.aws import dynamodb
 from retake.aws.admission_store import AdmissionStore
 from retake.aws.audit_store import AuditStore
 from retake.aws.job_store import job_from_item
-from retake.domain.admission import OpenCircuit
+from retake.domain.admission import LEASE_SECONDS, LONG_LEASE_SECONDS, Leases, OpenCircuit
 from retake.domain.audit import Audit
 from retake.domain.input_files import sidecar_key
 from retake.domain.job import FollowUpQueue, HoldReason, Job, State
@@ -66,13 +66,20 @@ class Stack:
         self.drop(key, clip)
         self.drop(sidecar_key(key), sidecar or {})
 
-    def send_drop_event(self, key: str, delay_seconds: int = 0) -> None:
-        """Send the event of a drop once more, as EventBridge may do."""
+    def send_drop_event(self, key: str, delay_seconds: int = 0, hops: int = 0) -> None:
+        """Send the event of a drop once more, as EventBridge may do.
+
+        Parameters:
+            key: the object's key.
+            delay_seconds: until it is received.
+            hops: calls of a function that are its cause; a harsh cloud stops long chains.
+        """
         event = {"detail": {"bucket": {"name": self.input}, "object": {"key": key}}}
         self.sqs.send_message(
             QueueUrl=self.cloud.outputs["DropQueueUrl"],
             MessageBody=json.dumps(event),
             DelaySeconds=delay_seconds,
+            MessageAttributes={"hops": {"DataType": "Number", "StringValue": str(hops)}},
         )
 
     def status(self, name: str) -> StatusFile | None:
@@ -208,6 +215,22 @@ class Stack:
             due = item.get(dynamodb.QUEUE_ATTRIBUTE) == FollowUpQueue.DUE
             if due and item.get("state", State.WAITING) in states:
                 self._make_due(item)
+
+    def release_forgotten_leases(self) -> None:
+        """Let the time pass after which `sweep` releases leases that settled jobs have."""
+        end = int(time.time()) + LEASE_SECONDS - LONG_LEASE_SECONDS
+        self.admission.change(
+            lambda admission: replace(
+                admission, leases=Leases(dict.fromkeys(admission.leases.expire_at, end))
+            )
+        )
+
+        def released() -> bool:
+            self.sweep()
+            settled = {job.id for job in self.jobs() if job.has_ended and job.follow_up is None}
+            return settled.isdisjoint(self.admission.read().leases.expire_at)
+
+        self.eventually(released, "the release of the leases of settled jobs")
 
     def recover(self, expected: dict[str, str]) -> None:
         """Let time pass until the jobs of some clips are settled in the expected states.
