@@ -137,7 +137,7 @@ _NEEDED: tuple[tuple[str, Scenario, dict[str, list[str]]], ...] = (
         scenarios.a_new_worker_reads_the_key,
         {"secretsmanager:GetSecretValue": ["SegmindApiKeySecret"]},
     ),
-    ("SignerRole", scenarios.a_drop_is_delivered, {"s3:GetObject": ["InputBucket/*"]}),
+    ("SignerRole", scenarios.a_drop_is_delivered, {"s3:GetObjectVersion": ["InputBucket/*"]}),
     (
         "PollRole",
         scenarios.a_drop_is_delivered,

@@ -117,7 +117,7 @@ class S3:
         """Return what is known about an object."""
 
         def effect() -> Any:
-            version = self._newest(request, "HeadObject", "404")
+            version = self._find(request, "HeadObject", "404")
             _check_match(request, version, "HeadObject")
             return _described(version)
 
@@ -127,7 +127,7 @@ class S3:
         """Return an object, or a range of it."""
 
         def effect() -> Any:
-            version = self._newest(request, "GetObject", "NoSuchKey")
+            version = self._find(request, "GetObject", "NoSuchKey")
             _check_match(request, version, "GetObject")
             body = version.body
             if "Range" in request:
@@ -172,14 +172,7 @@ class S3:
         """Copy a version of an object."""
 
         def effect() -> Any:
-            source = request["CopySource"]
-            bucket = self.storage.buckets[source["Bucket"]]
-            if "VersionId" in source:
-                version = bucket.versions.get((source["Key"], source["VersionId"]))
-                if version is None:
-                    raise client_error("CopyObject", "NoSuchVersion", status=404)
-            else:
-                version = self._newest(source, "CopyObject", "NoSuchKey")
+            version = self._find(request["CopySource"], "CopyObject", "NoSuchKey")
             if request.get("CopySourceIfMatch", version.etag) != version.etag:
                 raise client_error("CopyObject", "PreconditionFailed", status=412)
             fields = dict(version.fields)
@@ -329,8 +322,14 @@ class S3:
     def _bucket(self, request: Mapping[str, Any]) -> Bucket:
         return self.storage.buckets[request["Bucket"]]
 
-    def _newest(self, request: Mapping[str, Any], operation: str, missing: str) -> Version:
-        found = self._bucket(request).objects.get(request["Key"])
+    def _find(self, request: Mapping[str, Any], operation: str, missing: str) -> Version:
+        """Return the version that a request names, or the newest one."""
+        bucket, key = self._bucket(request), request["Key"]
+        if "VersionId" in request:
+            found = bucket.versions.get((key, request["VersionId"]))
+            missing = "404" if operation == "HeadObject" else "NoSuchVersion"
+        else:
+            found = bucket.objects.get(key)
         if found is None:
             raise client_error(operation, missing, status=404)
         return found

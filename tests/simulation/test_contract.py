@@ -438,6 +438,8 @@ def test_a_version_is_copied_even_if_it_was_overwritten_or_deleted(services: Ser
     source = {"Bucket": "input", "Key": "a", "VersionId": first["VersionId"]}
     copy = {"Bucket": "input", "Key": "copy", "CopySource": source}
     services.s3.copy_object(**copy, CopySourceIfMatch=first["ETag"], TaggingDirective="REPLACE")
+    old = services.s3.get_object(**source)
+    assert old["Body"].read() == b"first"
     found = services.s3.get_object(Bucket="input", Key="copy")
     assert (found["Body"].read(), found["ETag"]) == (b"first", first["ETag"])
     other = code_of(services.s3.copy_object, **copy, CopySourceIfMatch='"other"')

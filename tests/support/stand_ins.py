@@ -7,6 +7,7 @@ from threading import Lock
 from typing import Any
 from urllib.parse import quote
 
+from retake.aws.s3 import StagedFile
 from retake.domain.wait_loop import WaitLoop
 from retake.segmind.responses import Response
 
@@ -81,16 +82,17 @@ class FakeSigner:
         run_once(self)
         return self
 
-    def url(self, bucket: str, key: str, correlation_id: str) -> str:
-        return signed(bucket, key, correlation_id)
+    def url(self, bucket: str, file: StagedFile, correlation_id: str) -> str:
+        return signed(bucket, file.key, correlation_id, file.version)
 
 
-def signed(bucket: str, key: str, correlation_id: str) -> str:
+def signed(bucket: str, key: str, correlation_id: str, version: str | None = None) -> str:
     """Return a URL as S3 signs it."""
     disposition = quote(f'inline; filename="{correlation_id}"')
     return (
         f"https://{bucket}.s3.{REGION}.amazonaws.com/{quote(key)}"
-        f"?response-content-disposition={disposition}&X-Amz-Signature=ours"
+        f"?response-content-disposition={disposition}"
+        f"{f'&versionId={version}' if version else ''}&X-Amz-Signature=ours"
     )
 
 

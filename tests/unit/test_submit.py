@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 from botocore.exceptions import ClientError
@@ -257,8 +257,9 @@ def test_a_write_that_was_applied_and_repeated_counts_as_applied(world: World) -
 
 def sent_file(world: World, field: str = "video_url") -> tuple[str, bytes]:
     """Return the key that Segmind was given last, and what it finds there."""
-    key = unquote(urlsplit(world.segmind.sent[-1][field]).path).removeprefix("/")
-    return key, world.s3.get_object(Bucket="input", Key=key)["Body"].read()
+    url = urlsplit(world.segmind.sent[-1][field])
+    key, (version,) = unquote(url.path).removeprefix("/"), parse_qs(url.query)["versionId"]
+    return key, world.s3.get_object(Bucket="input", Key=key, VersionId=version)["Body"].read()
 
 
 def stored_body(world: World) -> dict[str, str]:
@@ -341,6 +342,16 @@ def test_a_first_frame_that_has_changed_is_sent_from_a_copy_of_the_checked_versi
     world.submit(job_id)
     assert sent_file(world, "first_frame_url") == (".retake/j1.png", b"look")
     assert sent_file(world) == ("clip.mp4", b"j1")
+
+
+@pytest.mark.parametrize("key", ["clip.mp4", "clip.MP4"])
+def test_segmind_gets_the_checked_version_though_another_is_dropped_while_it_is_sent(
+    world: World, key: str
+) -> None:
+    job_id = world.claimed(key=key)
+    world.segmind.during = lambda: overwrite(world, key)
+    world.submit(job_id)
+    assert sent_file(world)[1] == b"j1"
 
 
 def test_what_is_stored_of_a_request_has_no_signatures(world: World) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from urllib.parse import unquote_plus
 
@@ -61,6 +61,20 @@ class UnreadableError(Exception):
 
 class UploadBrokenError(Exception):
     """An upload to the output bucket broke off; it can be repeated from the start."""
+
+
+@dataclass(frozen=True)
+class StagedFile:
+    """What Segmind fetches.
+
+    Attributes:
+        key: its key.
+        version: its version id, so that a file that is dropped under this key before Segmind
+            fetches it is not rendered instead; `None` when the bucket has no versions.
+    """
+
+    key: str
+    version: str | None
 
 
 class Body(Protocol):
@@ -213,25 +227,25 @@ class InputBucket:
         """Return a `read_at(offset, length)` for this very content."""
         return _BlockReader(self, file).read_at
 
-    def stage(self, file: InputFile, job_id: str) -> str | None:
-        """Return the key under which Segmind can fetch this very content.
+    def stage(self, file: InputFile, job_id: str) -> "StagedFile | None":
+        """Return where Segmind can fetch this very content.
 
         It is the file's own key while that has this content, is plain, and is short. Otherwise a
         copy is made: the key would be changed or refused on its way, or the clip was overwritten
         or deleted while its job was held.
 
         Returns:
-            The key; `None` when this version does not exist any more.
+            The file; `None` when this version does not exist any more.
         """
         now = None if needs_copy(file.key) else self.head(file.key)
         if now and now.etag == file.etag:
-            return file.key
+            return StagedFile(file.key, now.version)
         source = {"Bucket": self.name, "Key": file.key}
         if file.version:
             source["VersionId"] = file.version
         copy = staging_key(file.key, job_id)
         try:
-            self._s3.copy_object(
+            copied = self._s3.copy_object(
                 Bucket=self.name,
                 Key=copy,
                 CopySource=source,
@@ -242,7 +256,7 @@ class InputBucket:
             if error_code(error) in _NOT_FOUND | {"NoSuchVersion", "PreconditionFailed"}:
                 return None
             raise
-        return copy
+        return StagedFile(copy, copied.get("VersionId"))
 
 
 class _BlockReader:
@@ -308,20 +322,22 @@ class SigningSession:
     def __init__(self, s3: Any) -> None:
         self._s3 = s3
 
-    def url(self, bucket: str, key: str, correlation_id: str) -> str:
-        """Sign an object's URL, valid for an hour.
+    def url(self, bucket: str, file: StagedFile, correlation_id: str) -> str:
+        """Sign a file's URL, valid for an hour.
 
         Parameters:
             bucket: the bucket.
-            key: the object, whose suffix decides about the content type of the response.
+            file: the file; the suffix of its key decides about the content type of the response.
             correlation_id: names the submit in the URL.
         """
-        suffix = key[len(stem(key)) :]
+        suffix = file.key[len(stem(file.key)) :]
+        version = {"VersionId": file.version} if file.version else {}
         signed: str = self._s3.generate_presigned_url(
             "get_object",
             Params={
                 "Bucket": bucket,
-                "Key": key,
+                "Key": file.key,
+                **version,
                 "ResponseContentType": _CONTENT_TYPES[suffix],
                 "ResponseContentDisposition": f'inline; filename="{correlation_id}"',
             },

@@ -149,11 +149,11 @@ class SubmitRequests:
         for field, file in files.items():
             if file is None:
                 continue
-            key = self._bucket.stage(file, job.id)
-            if key is None:
+            staged = self._bucket.stage(file, job.id)
+            if staged is None:
                 reason = f"{file.key} was removed before it could be sent to Segmind"
                 return Refusal(reason, "drop it again")
-            body[field] = session.url(job.bucket, key, job.correlation_id)
+            body[field] = session.url(job.bucket, staged, job.correlation_id)
         stored = {name: _without_signature(name, value) for name, value in body.items()}
         request = self._segmind.new_submit(body)
         return SubmitRequest(request, stored, job.sidecar.prompt or "")
