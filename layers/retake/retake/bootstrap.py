@@ -132,7 +132,11 @@ class Application:
     def segmind(self) -> "SegmindClient":
         from .segmind.client import SegmindClient
 
-        key = ApiKey(client=self.clients.secrets, secret_arn=self.settings.segmind_secret_arn)
+        key = ApiKey(
+            client=self.clients.secrets,
+            secret_arn=self.settings.segmind_secret_arn,
+            clock=self.clock,
+        )
         return SegmindClient(
             base_url=self.settings.segmind_base_url,
             history_url=self.settings.segmind_history_url,
@@ -154,7 +158,7 @@ class Application:
     @cached_property
     def admission(self) -> AdmissionControl:
         quotas = Quotas(self.settings.requests_per_minute, self.settings.daily_budget_usd)
-        store = AdmissionStore(table=self.table)
+        store = AdmissionStore(table=self.table, clock=self.clock)
         return AdmissionControl(store=store, quotas=quotas, clock=self.clock)
 
     @cached_property

@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from functools import cache
 from types import NoneType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from botocore.exceptions import ClientError
 
@@ -164,6 +164,8 @@ def to_item(record: Any) -> Item:
 
 def to_attribute(value: Any) -> Any:
     """Convert a value to what DynamoDB stores."""
+    if value is None or isinstance(value, str | int):
+        return value
     if is_dataclass(value):
         value = {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, Mapping):
@@ -180,33 +182,31 @@ def from_item(kind: type[Record], item: Mapping[str, Any]) -> Record:
     if QUEUE_ATTRIBUTE in item:
         follow_up = {"queue": item[QUEUE_ATTRIBUTE], "at": item[AT_ATTRIBUTE]}
         item = {**item, "follow_up": follow_up}
-    record: Record = _to_record(kind, item)
-    return record
-
-
-def _to_record(kind: Any, item: Mapping[str, Any]) -> Any:
-    hints = _hints(kind)
-    return kind(**{name: _to_value(hints[name], item[name]) for name in hints if name in item})
+    read: Callable[[Any], Record] = _reader(cast("Any", kind))
+    return read(item)
 
 
 @cache
-def _hints(kind: Any) -> dict[str, Any]:
-    hints = get_type_hints(kind)
-    return {field.name: hints[field.name] for field in fields(kind)}
-
-
-def _to_value(kind: Any, value: Any) -> Any:
+def _reader(kind: Any) -> Callable[[Any], Any]:
+    """Return what reads an attribute of a type; made once, because type hints are slow to read."""
     arguments = get_args(kind)
     if NoneType in arguments:
         (kind,) = (argument for argument in arguments if argument is not NoneType)
-        return _to_value(kind, value)
+        return _reader(kind)
     if is_dataclass(kind):
-        return _to_record(kind, value)
+        hints = get_type_hints(kind)
+        readers = {field.name: _reader(hints[field.name]) for field in fields(kind)}
+        record: Any = kind
+        return lambda item: record(
+            **{name: read(item[name]) for name, read in readers.items() if name in item}
+        )
     if get_origin(kind) is tuple:
-        return tuple(_to_value(arguments[0], item) for item in value)
+        read_item = _reader(arguments[0])
+        return lambda items: tuple(map(read_item, items))
     if arguments:
-        of_name, of_value = arguments
-        return {_to_value(of_name, name): _to_value(of_value, item) for name, item in value.items()}
+        read_name, read_value = map(_reader, arguments)
+        return lambda items: {read_name(name): read_value(value) for name, value in items.items()}
     if kind is datetime:
-        return datetime.fromisoformat(value)
-    return kind(value)
+        return datetime.fromisoformat
+    reader: Callable[[Any], Any] = kind
+    return reader
