@@ -59,6 +59,7 @@ FULL_JOB = Job(
     first_frame=LOOK,
     sidecar=SIDECAR,
     seconds=3.125,
+    shares_key=True,
     state=State.HELD,
     entered={State.CLAIMED: THEN, State.HELD: THEN + timedelta(seconds=2)},
     run=1,

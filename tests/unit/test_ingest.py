@@ -201,6 +201,7 @@ def test_a_job_that_lost_its_name_keeps_a_status_file(world: World, clip_bytes: 
     for sidecar in (INK, OIL):
         world.drop("clip.json", sidecar)
         jobs += ingest(world, "clip.json")
+    assert [world.job(each).shares_key for each in jobs] == [False, True]
     overtaken = f"clip.{jobs[0][:8]}.mp4"
     names = {status_of(world, name)["job"]: name for name in ("clip.mp4", overtaken)}
     assert names == {jobs[1]: "clip.mp4", jobs[0]: overtaken}

@@ -36,6 +36,10 @@ class RandomETags:
         self.bytes_read += int(str(found["ContentLength"]))
         return found
 
+    def copy_object(self, **request: object) -> object:
+        request.pop("CopySourceIfMatch", None)
+        return self._s3.copy_object(**request)  # type: ignore[attr-defined]
+
     def _encrypted(self, found: dict[str, object]) -> dict[str, object]:
         version = str(found["VersionId"])
         etag = self._by_version.setdefault(version, next(self._etags))

@@ -354,6 +354,12 @@ def test_segmind_gets_the_checked_version_though_another_is_dropped_while_it_is_
     assert sent_file(world)[1] == b"j1"
 
 
+def test_a_clip_whose_key_had_a_job_before_is_sent_from_a_copy(world: World) -> None:
+    world.submit(world.claimed("j1"))
+    world.submit(world.claimed("j2", shares_key=True))
+    assert sent_file(world) == (".retake/j2.mp4", b"j2")
+
+
 def test_what_is_stored_of_a_request_has_no_signatures(world: World) -> None:
     frame = dropped_frame(world)
     world.submit(world.claimed(first_frame=frame, sidecar=Sidecar(prompt="why? ink")))
@@ -463,10 +469,10 @@ def fail_to_stage(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let Amazon S3 deny the copy of every clip whose key begins with "bad"."""
     stage = world.app.input_bucket.stage
 
-    def stage_or_fail(file: InputFile, job_id: str) -> Any:
+    def stage_or_fail(file: InputFile, job_id: str, **options: Any) -> Any:
         if file.key.startswith("bad"):
             raise ClientError({"Error": {"Code": "AccessDenied", "Message": ""}}, "CopyObject")
-        return stage(file, job_id)
+        return stage(file, job_id, **options)
 
     monkeypatch.setattr(world.app.input_bucket, "stage", stage_or_fail)
 
@@ -589,6 +595,14 @@ def test_a_key_that_was_rotated_is_tried_once(
     world.segmind.submit_responses = [BAD_KEY, second, BAD_KEY]
     submit_all(world, "j1")
     assert (world.state(), len(world.segmind.sent), world.events) == (state, 2, events)
+
+
+def test_a_rotated_key_is_not_tried_without_a_request_that_is_admitted(table: Any) -> None:
+    world = World(table, requests_per_minute=1)
+    world.segmind.key_was_rotated = True
+    world.segmind.submit_responses = [BAD_KEY]
+    submit_all(world, "j1")
+    assert (world.state(), len(world.segmind.sent)) == (State.HELD, 1)
 
 
 def test_the_same_trouble_at_the_same_time_is_announced_once_and_another_one_too(

@@ -235,7 +235,12 @@ class Application:
     def submit_requests(self) -> "SubmitRequests":
         from .services.submit import SubmitRequests
 
-        return SubmitRequests(bucket=self.input_bucket, signer=self.signer, segmind=self.segmind)
+        return SubmitRequests(
+            bucket=self.input_bucket,
+            signer=self.signer,
+            segmind=self.segmind,
+            admission=self.admission,
+        )
 
     @cached_property
     def submit_outcomes(self) -> "SubmitOutcomes":

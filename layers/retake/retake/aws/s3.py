@@ -227,27 +227,32 @@ class InputBucket:
         """Return a `read_at(offset, length)` for this very content."""
         return _BlockReader(self, file).read_at
 
-    def stage(self, file: InputFile, job_id: str) -> "StagedFile | None":
+    def stage(self, file: InputFile, job_id: str, *, copy: bool = False) -> "StagedFile | None":
         """Return where Segmind can fetch this very content.
 
         It is the file's own key while that has this content, is plain, and is short. Otherwise a
         copy is made: the key would be changed or refused on its way, or the clip was overwritten
         or deleted while its job was held.
 
+        Parameters:
+            file: the version that was checked.
+            job_id: the job.
+            copy: whether a copy is made in any case.
+
         Returns:
             The file; `None` when this version does not exist any more.
         """
-        now = None if needs_copy(file.key) else self.head(file.key)
+        now = None if copy or needs_copy(file.key) else self.head(file.key)
         if now and now.etag == file.etag:
             return StagedFile(file.key, now.version)
         source = {"Bucket": self.name, "Key": file.key}
         if file.version:
             source["VersionId"] = file.version
-        copy = staging_key(file.key, job_id)
+        target = staging_key(file.key, job_id)
         try:
             copied = self._s3.copy_object(
                 Bucket=self.name,
-                Key=copy,
+                Key=target,
                 CopySource=source,
                 CopySourceIfMatch=f'"{file.etag}"',
                 TaggingDirective="REPLACE",  # copying tags would need another permission
@@ -256,7 +261,7 @@ class InputBucket:
             if error_code(error) in _NOT_FOUND | {"NoSuchVersion", "PreconditionFailed"}:
                 return None
             raise
-        return StagedFile(copy, copied.get("VersionId"))
+        return StagedFile(target, copied.get("VersionId"))
 
 
 class _BlockReader:

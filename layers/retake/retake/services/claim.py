@@ -225,7 +225,8 @@ class Claims:
             overtaken = "overtaken by a newer drop, or accepted with other instructions"
             logger.info(overtaken, job_id=job.id, key=job.key)
             return None
-        created = self._jobs.create(job, replaces=replaces)
+        shares_key = before.accepted_job not in (None, job.id)
+        created = self._jobs.create(replace(job, shares_key=shares_key), replaces=replaces)
         if before.newest_job and before.newest_job != job.id:
             former = self._jobs.get(before.newest_job)
             if former and not former.has_ended:

@@ -130,8 +130,16 @@ class SubmitRequest:
 class SubmitRequests:
     """Builds and sends submits; nothing is sent twice unless it was certainly rejected."""
 
-    def __init__(self, *, bucket: InputBucket, signer: UrlSigner, segmind: SegmindClient) -> None:
+    def __init__(
+        self,
+        *,
+        bucket: InputBucket,
+        signer: UrlSigner,
+        segmind: SegmindClient,
+        admission: AdmissionControl,
+    ) -> None:
         self._bucket, self._signer, self._segmind = bucket, signer, segmind
+        self._admission = admission
 
     def build(self, job: Job) -> SubmitRequest | Refusal:
         """Build a job's request; refuse the job when one of its files is gone."""
@@ -149,7 +157,8 @@ class SubmitRequests:
         for field, file in files.items():
             if file is None:
                 continue
-            staged = self._bucket.stage(file, job.id)
+            copy = job.shares_key and file is job.clip
+            staged = self._bucket.stage(file, job.id, copy=copy)
             if staged is None:
                 reason = f"{file.key} was removed before it could be sent to Segmind"
                 return Refusal(reason, "drop it again")
@@ -162,7 +171,8 @@ class SubmitRequests:
         """Send a request, once more if its key was rejected and has been rotated meanwhile."""
         outcome = read_submit(self._segmind.send(submit.request), submit.prompt)
         rejected_key = isinstance(outcome, Deferred) and outcome.hold_reason is HoldReason.KEY
-        if rejected_key and self._segmind.refresh_key(submit.request):
+        has_new_key = rejected_key and self._segmind.refresh_key(submit.request)
+        if has_new_key and self._admission.request() is None:
             return read_submit(self._segmind.send(submit.request), submit.prompt)
         return outcome
 
