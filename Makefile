@@ -10,7 +10,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 RUNTIME_PYTHON = $$($(SAM)/uv python find --no-python-downloads 3.13 2>/dev/null || echo .)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit format lint bench policies up down build deploy live destroy lock clean
+.PHONY: help demo test unit format lint bench policies mutants up down build deploy live destroy lock clean
 
 help: ## print this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ bench: $(VENV)/.bench ## measure against what people use today; write bench/RESU
 
 policies: $(VENV)/.tests ## remove each permission once; write docs/policies.md (10 min)
 	@$(BIN)/python -m pytest tests/policies/removals.py $(ARGS)
+
+mutants: $(VENV)/.mutants ## see which faults in the services the unit tests notice (15 min)
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 up: $(BIN)/retake ## start the embedded cloud; see docs/first-drop.md for its variables
 	@$(BIN)/python -m local.cloud up
@@ -75,6 +78,8 @@ lock: $(VENV)/.tests ## pin the requirements again, with hashes
 		$$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/--no-emit-package \1/p' local.txt)
 	@cd requirements && ../$(BIN)/$(COMPILE) bench.in --output-file bench.txt \
 		$$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/--no-emit-package \1/p' local.txt tests.txt)
+	@cd requirements && ../$(BIN)/$(COMPILE) mutants.in --output-file mutants.txt \
+		$$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/--no-emit-package \1/p' local.txt tests.txt)
 	@cd requirements && ../$(BIN)/$(COMPILE) sam.in --output-file sam.txt
 
 clean: down ## remove everything that was created
@@ -104,6 +109,11 @@ $(VENV)/.tests: $(VENV)/.local requirements/tests.txt
 $(VENV)/.bench: $(VENV)/.tests requirements/bench.txt
 	@echo "installing the benchmark tools (once)"
 	@$(BIN)/python $(PIP) -r requirements/bench.txt
+	@touch $@
+
+$(VENV)/.mutants: $(VENV)/.tests requirements/mutants.txt
+	@echo "installing cosmic-ray (once)"
+	@$(BIN)/python $(PIP) -r requirements/mutants.txt
 	@touch $@
 
 $(VENV)/.sam: $(VENV)/.local requirements/sam.txt
