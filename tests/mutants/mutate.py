@@ -90,7 +90,7 @@ def mutants(package: Path, modules: list[str], random: Random) -> Iterator[Mutan
                 (node, *where) for node in nodes for where in operator().mutation_positions(node)
             ]
             for occurrence, (node, start, end) in enumerate(found):
-                if not _is_log(node):
+                if not _is_no_behavior(node):
                     places.setdefault((module, start, end), []).append(
                         (operator(), occurrence, _lines(node))
                     )
@@ -117,9 +117,9 @@ def _lines(node: Any) -> range:
     return range(statement.start_pos[0], statement.get_last_leaf().start_pos[0] + 1)
 
 
-def _is_log(node: Any) -> bool:
-    """Tell whether a node is part of a log statement: what is logged is no behavior."""
-    return bool(_statement(node).get_code().strip().startswith("logger."))
+def _is_no_behavior(node: Any) -> bool:
+    """Tell whether a node is part of a log statement, or of an assertion for the type checker."""
+    return bool(_statement(node).get_code().strip().startswith(("logger.", "assert ")))
 
 
 def _is_another_program(code: str, mutated: str) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
+from pkgutil import walk_packages
 from typing import Any
 
 import boto3  # noqa: F401 - imported here once, so that no process does it again
@@ -116,7 +117,8 @@ def _pytest(package: Path, files: list[str], plugin: object) -> int:
     sys.dont_write_bytecode = True  # two versions of a module can be equally old and long
     sys.path.insert(0, str(package))
     try:
-        import_module("retake.bootstrap")
+        for module in walk_packages([str(package)]):  # most are imported when they are needed
+            import_module(module.name)
     except Exception:  # noqa: BLE001 - a mutant can fail in any way
         return NOT_IMPORTED  # in conftest.py, pytest would call it a wrong usage
     options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]

@@ -133,3 +133,46 @@ def test_the_audit_pays_for_nothing_twice(world: World, clip_bytes: bytes) -> No
     world.sweep()
     ingest(world, "clip.mp4", "clip.json", "clip.mp4")
     assert len(accepted_jobs(world)) == 1
+
+
+@pytest.mark.parametrize("seconds", [0, 60])
+def test_a_file_that_waits_since_it_was_ingested_is_not_sent_again(
+    world: World, seconds: float
+) -> None:
+    world.drop("lone.mp4", b"video")
+    clip = world.app.input_bucket.head("lone.mp4")
+    now, world.clock.now = world.clock.now, clip.modified.timestamp() + seconds
+    ingest(world, "lone.mp4")
+    world.clock.now = now
+    world.app.audit.run()
+    assert world.queue.keys == []
+
+
+def test_a_file_that_was_overwritten_while_it_waited_is_sent_again(world: World) -> None:
+    world.drop("lone.mp4", b"video")
+    clip = world.app.input_bucket.head("lone.mp4")
+    now, world.clock.now = world.clock.now, clip.modified.timestamp() - 1
+    ingest(world, "lone.mp4")
+    world.clock.now = now
+    world.app.audit.run()
+    assert world.queue.keys == ["lone.mp4"]
+
+
+@pytest.mark.parametrize(("ignored", "sent"), [(999, ["z.txt"]), (1000, [])])
+def test_a_sweep_lists_1000_objects(world: World, ignored: int, sent: list[str]) -> None:
+    for number in range(ignored):
+        world.drop(f".retake/{number:04}.mp4", b"copy")
+    world.drop("z.txt", b"text")
+    world.app.audit.run()
+    assert world.queue.keys == sent
+    world.app.audit.run()
+    assert world.queue.keys == ["z.txt"]
+
+
+def test_a_sweep_sends_50_messages(world: World) -> None:
+    for number in range(51):
+        world.drop(f"{number:02}.txt", b"text")
+    world.app.audit.run()
+    assert len(world.queue.keys) == 50
+    world.app.audit.run()
+    assert len(world.queue.keys) == 51

@@ -344,3 +344,32 @@ def test_a_clip_is_not_forgotten_when_its_sidecar_is_deleted_before_its_job_is_w
     world.s3.delete_object(Bucket="input", Key="clip.json")
     ingest_and_submit(world, "clip.mp4")
     assert status_of(world, "clip.mp4")["state"] == "RENDERING"
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(179, False), (180, True)])
+def test_a_lone_sidecar_is_shown_after_three_minutes(
+    world: World, seconds: int, shown: bool
+) -> None:
+    world.drop("clip.json", INK)
+    ingest(world, "clip.json")
+    world.clock.now += seconds
+    assert world.sweep() == shown
+    ingest(world)
+    assert bool(status_of(world, "clip.json")) == shown
+    if shown:
+        assert world.records.get("clip.json").follow_up is None
+
+
+def test_a_clip_whose_files_keep_changing_is_looked_at_ten_times(
+    world: World, clip_bytes: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.drop("clip.mp4", clip_bytes)
+    looks: list[object] = []
+
+    def look(candidate: object) -> None:
+        looks.append(candidate)
+
+    monkeypatch.setattr(world.app.ingest, "_apply", look)
+    with pytest.raises(RuntimeError, match=r"clip\.mp4 change too often"):
+        world.ingest("clip.mp4")
+    assert len(looks) == 10

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from itertools import count
 from threading import Lock
 from typing import Any
 
@@ -155,6 +156,15 @@ def test_an_interval_of_a_minute_means_every_sweep_even_an_early_one(
         assert inbox.sweep(minutes=1) == [f"Retake: shoot/clip-{number}.mp4 delivered"]
 
 
+@pytest.mark.parametrize(("seconds", "emails"), [(269.9, 0), (270, 1)])
+def test_a_sweep_may_be_30_seconds_early(inbox: Inbox, seconds: float, emails: int) -> None:
+    inbox.put(job_event("Failed", 1))
+    assert len(inbox.sweep(minutes=5)) == 1
+    inbox.put(job_event("Failed", 2))
+    inbox.world.clock.now += seconds
+    assert len(inbox.sweep(minutes=5)) == emails
+
+
 def test_events_that_do_not_fit_into_an_email_follow_with_the_next_sweep(
     inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,15 +177,39 @@ def test_events_that_do_not_fit_into_an_email_follow_with_the_next_sweep(
     assert sent == ["Retake: 20 delivered", "Retake: 20 delivered", "Retake: 10 delivered"]
 
 
-def test_a_slow_queue_does_not_delay_the_sweep(inbox: Inbox) -> None:
+def test_an_email_is_about_1000_events_at_most(world: World) -> None:
+    numbers = count()
+
+    class EndlessQueue:
+        def receive(self, wait_seconds: int) -> list[tuple[str, str]]:
+            return [(job_event("Delivered", next(numbers)), "receipt")]
+
+        def delete(self, receipts: list[str]) -> None:
+            assert len(receipts) == 1000
+
+    class Topic:
+        def publish(self, subject: str, body: str) -> None:
+            sent.append(subject)
+
+    sent: list[str] = []
+    parts: dict[str, Any] = {"queue": EndlessQueue(), "topic": Topic()}
+    log = EmailLog(table=world.table)
+    EmailDigest(log=log, interval_minutes=5, clock=world.clock, **parts).send()
+    assert sent == ["Retake: 1000 delivered"]
+
+
+@pytest.mark.parametrize(("seconds", "received"), [(5, 30), (5.5, 20)])
+def test_after_10_seconds_of_a_slow_queue_the_email_is_sent(
+    inbox: Inbox, seconds: float, received: int
+) -> None:
     class SlowSqs(ImpatientSqs):
         def receive_message(self, WaitTimeSeconds: int, **options: Any) -> Any:  # noqa: N803
-            inbox.world.clock.now += 6
+            inbox.world.clock.now += seconds
             return super().receive_message(WaitTimeSeconds, **options)
 
-    inbox.put(*(job_event("Delivered", number) for number in range(30)))
-    assert inbox.sweep(sqs=SlowSqs(inbox.sqs, [])) == ["Retake: 20 delivered"]
-    assert inbox.sweep() == ["Retake: 10 delivered"]
+    inbox.put(*(job_event("Delivered", number) for number in range(40)))
+    assert inbox.sweep(sqs=SlowSqs(inbox.sqs, [])) == [f"Retake: {received} delivered"]
+    assert inbox.sweep() == [f"Retake: {40 - received} delivered"]
 
 
 def test_an_email_that_cannot_be_sent_keeps_its_events_and_is_retried_soon(inbox: Inbox) -> None:

@@ -187,12 +187,40 @@ def test_a_result_that_is_not_available_now_is_requested_again_without_a_reason(
     assert world.admission.rate.paused_until == paused_until
 
 
+def test_a_result_that_is_not_there_yet_is_requested_again_soon(world: World) -> None:
+    world.segmind.status_response, world.segmind.result_response = COMPLETED, NOT_FOUND
+    after = world.poll(world.rendering())
+    assert (after.next_step, after.wait_seconds) == (NextStep.WAIT, 15)
+
+
 def test_a_result_without_a_url_is_kept_where_a_person_can_see_it(world: World) -> None:
     world.segmind.status_response = COMPLETED
     world.segmind.result_response = response(200, {"status": "COMPLETED", "odd": 1})
     assert world.poll(world.rendering()).next_step is NextStep.WAIT
     assert world.state() is State.RENDERING
     assert '"odd": 1' in status_of(world, "clip.mp4")["reason"]
+
+
+def test_the_first_2000_characters_of_an_odd_result_are_kept(world: World) -> None:
+    odd = '{"status": "COMPLETED", "odd": "' + "x" * 3000 + '"}'
+    world.segmind.status_response, world.segmind.result_response = COMPLETED, Response(200, odd)
+    world.poll(world.rendering())
+    assert (world.job().reason or "").endswith(f": {odd[:2000]}")
+
+
+@pytest.mark.parametrize("state", [State.FAILED, State.DELIVERING])
+def test_a_poll_that_another_function_overtakes_looks_again_5_seconds_later(
+    world: World, state: State
+) -> None:
+    """Both read the same response; the other one writes first."""
+    failed = response(422, {"status": "FAILED", "error": "moderation"})
+    world.segmind.status_response = failed if state is State.FAILED else COMPLETED
+    world.segmind.result_response = RESULT
+    job_id = world.rendering()
+    world.segmind.during = lambda: world.poll(job_id)
+    after = world.poll(job_id)
+    assert world.state() is state
+    assert (after.next_step, after.wait_seconds) == (NextStep.WAIT, 5)
 
 
 def test_a_function_that_is_killed_before_it_publishes_an_odd_result_publishes_it_later(

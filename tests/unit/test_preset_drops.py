@@ -4,7 +4,7 @@ import io
 import json
 import time
 from collections.abc import Callable
-from itertools import count, permutations, product
+from itertools import chain, count, permutations, product, repeat
 from typing import Any
 
 import pytest
@@ -363,11 +363,39 @@ def test_a_first_frame_wakes_a_thousand_clips_in_three_messages(
     assert woken == [500, 1000, 1100]
 
 
+def test_a_first_frame_wakes_clips_for_30_seconds_and_another_message_continues(
+    world: World, look_bytes: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [f"a/{number}.mp4" for number in range(3)]
+    for key in keys:
+        world.records.link_first_frame("a/look.png", key)
+    world.drop("a/look.png", look_bytes)
+    monkeypatch.setattr(world.app.ingest, "_clock", iter([0, 29.9, 30]).__next__)
+    world.ingest("a/look.png")
+    assert (world.queue.keys, world.queue.pages) == (keys[:2], [("a/look.png", keys[1])])
+
+
+def test_a_preset_wakes_clips_for_30_seconds_and_another_message_continues(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest_module, "PAGE_CLIPS", 1)
+    keys = [f"a/{number}.mp4" for number in range(3)]
+    for key in keys:
+        world.drop(key, b"clip")
+        world.records.wait(key, "waits for its sidecar", due_at=0)
+    world.drop("a/_retake.json", OIL)
+    monkeypatch.setattr(world.app.ingest, "_clock", chain([0, 29.9], repeat(30)).__next__)
+    world.ingest("a/_retake.json")
+    assert world.queue.keys == keys[:2]
+    [(key, page)] = world.queue.pages
+    world.ingest(key, page)
+    assert world.queue.keys == keys
+
+
 def test_an_image_that_many_clips_once_named_checks_some_of_them_and_wakes_all(
     world: World, look_bytes: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingest_module, "MAX_LINKED_CLIPS", 3)
-    keys = [f"a/{number}.mp4" for number in range(9)]
+    keys = [f"a/{number:03}.mp4" for number in range(102)]
     for key in keys:
         world.records.link_first_frame("a/look.png", key)
     world.drop("a/look.png", look_bytes)
@@ -380,7 +408,7 @@ def test_an_image_that_many_clips_once_named_checks_some_of_them_and_wakes_all(
 
     monkeypatch.setattr(world.app.input_bucket, "head", counted)
     world.ingest("a/look.png")
-    assert (looked_up, world.queue.keys) == (["a/look.png", *keys[:3]], keys)
+    assert (looked_up, world.queue.keys) == (["a/look.png", *keys[:100]], keys)
     assert world.records.get("a/look.png").waiting
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from retake.aws.job_store import JobStore
 from retake.domain.admission import PRICE_USD
-from retake.domain.job import HoldReason, State
+from retake.domain.job import FollowUp, FollowUpQueue, HoldReason, State
 from retake.domain.sidecar import Sidecar
 from retake.segmind.responses import Response
 from tests.support.drops import drop_again, fail, status_of
@@ -220,6 +220,7 @@ def test_a_request_that_appears_while_the_circuit_is_open_is_adopted_and_closes_
     world.segmind.pages = [history_page(history_row())]
     world.pass_minutes(2)
     assert (world.job().request_id, len(world.segmind.sent)) == ("r-9", 1)
+    assert world.job().search is None, "the search is over"
     assert world.events == ["Held", "Resumed"]
 
 
@@ -340,6 +341,26 @@ def test_an_absent_request_is_resubmitted_after_three_passes_and_five_minutes(
     assert (world.booked_usd, list(world.admission.leases.expire_at)) == (PRICE_USD, ["j1"])
 
 
+@pytest.mark.parametrize(
+    ("seconds", "woken"),
+    [([100, 100, 100], ["j1"]), ([100, 100, 99], []), ([150, 150], [])],
+    ids=["three passes and five minutes", "less than five minutes", "two passes"],
+)
+def test_a_request_is_absent_at_the_third_pass_when_five_minutes_are_over(
+    world: World, seconds: list[int], woken: list[str]
+) -> None:
+    lose_response(world)
+    for each in seconds:
+        sweep_after(world, each)
+    assert world.queue.jobs == woken
+
+
+def test_a_search_that_finds_nothing_is_repeated_a_minute_later(world: World) -> None:
+    lose_response(world)
+    sweep_after(world, 100)
+    assert world.job().follow_up == FollowUp(FollowUpQueue.DUE, int(world.clock.now) + 60)
+
+
 def test_passes_over_an_unreadable_history_do_not_count(world: World) -> None:
     lose_response(world)
     world.segmind.pages = [BAD_GATEWAY]
@@ -400,6 +421,17 @@ def test_a_history_that_does_not_prove_an_absence_causes_no_second_payment(
     world.segmind.pages = [UNCLEAR_HISTORIES[name]]
     world.pass_minutes(8)
     assert len(world.segmind.sent) == 1
+
+
+@pytest.mark.parametrize(("page", "request_id"), [(50, "r-9"), (51, None)])
+def test_a_history_is_read_up_to_its_50th_page(
+    table: Any, page: int, request_id: str | None
+) -> None:
+    world = World(table, requests_per_minute=300)
+    lose_response(world)
+    world.segmind.pages = [history_page(row) for row in [*other_rows(page - 1), history_row()]]
+    sweep_after(world, 60)
+    assert world.job().request_id == request_id
 
 
 @pytest.mark.slow
@@ -503,6 +535,36 @@ def test_an_endless_and_slow_history_does_not_make_other_jobs_wait(
     assert job.follow_up.at > world.clock.now
 
 
+@pytest.mark.parametrize(("seconds", "pages"), [(15, [1, 2, 3]), (15.5, [1, 2])])
+def test_a_search_that_takes_longer_than_30_seconds_continues_at_the_next_page(
+    world: World, monkeypatch: pytest.MonkeyPatch, seconds: float, pages: list[int]
+) -> None:
+    lose_response(world)
+    requested: list[int] = []
+
+    def slow_page(page: int, *_: str) -> Response:
+        requested.append(page)
+        world.clock.now += seconds
+        return history_page(history_row(f"o-{page}", video_url=OTHER_CLIP_URL))
+
+    monkeypatch.setattr(world.segmind, "history_page", slow_page)
+    sweep_after(world, 60)
+    assert requested == pages
+    search = world.job().search
+    assert search
+    assert (search.next_page, search.passes) == (pages[-1] + 1, 0)
+    sweep_after(world, 60)
+    assert requested[len(pages)] == pages[-1] + 1
+
+
+def test_each_sweep_reads_the_history_anew(world: World) -> None:
+    lose_response(world)
+    for _ in range(2):
+        world.clock.now += 60
+        world.app.sweep.run()
+    assert [page for page, *_ in world.segmind.pages_requested] == [1, 1]
+
+
 def test_without_a_free_request_the_history_is_not_read(table: Any) -> None:
     world = World(table, requests_per_minute=1)
     lose_response(world)
@@ -568,6 +630,22 @@ def test_a_history_that_is_unreadable_for_15_minutes_leaves_the_job_to_a_person(
     world.pass_minutes(8, every=4)
     assert world.job().hold_reason is HoldReason.ATTENTION
     assert (len(world.segmind.sent), world.events) == (1, ["Held"])
+
+
+@pytest.mark.parametrize(("seconds", "held"), [(900, False), (901, True)])
+def test_a_person_is_notified_when_a_history_is_unreadable_for_more_than_15_minutes(
+    world: World, seconds: int, held: bool
+) -> None:
+    lose_response(world)
+    world.segmind.pages = [BAD_GATEWAY]
+    sweep_after(world, 60)
+    sweep_after(world, seconds)
+    assert (world.state() is State.HELD) == held
+    again = 900 if held else 60
+    assert world.job().follow_up == FollowUp(FollowUpQueue.DUE, int(world.clock.now) + again)
+    if held:
+        sweep_after(world, 900)  # it is searched for, although a person was notified
+        assert world.job().follow_up == FollowUp(FollowUpQueue.DUE, int(world.clock.now) + 900)
 
 
 def test_a_history_that_is_readable_in_between_notifies_nobody(world: World) -> None:

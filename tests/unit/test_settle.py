@@ -1,9 +1,12 @@
 """The end of a job is published once, and never at the expense of the run that follows."""
 
+import json
+
 import pytest
 
 from retake.domain.admission import PRICE_USD
 from retake.domain.job import FollowUp, FollowUpQueue, Job, State
+from retake.observability import metrics
 from tests.support.drops import drop_again, status_of
 from tests.support.responses import accepted, response
 from tests.support.world import World
@@ -18,6 +21,13 @@ def test_a_job_is_settled_once(world: World) -> None:
     assert status_of(world, "clip.mp4") == detail
     assert world.admission.leases.expire_at == {}
     assert world.job().follow_up is None
+
+
+def test_each_outcome_is_counted(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.advance(world.rendering(), State.FAILED, reason="no")
+    metrics.clear_metrics()
+    metrics.log_metrics(lambda event, context: world.app.settlement.settle("j1"))({}, None)
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["Failed"] == [1]
 
 
 def test_the_render_time_of_a_job_is_learned_once(world: World) -> None:

@@ -125,6 +125,13 @@ def test_a_writer_that_a_newer_job_overtakes_leaves_the_name_to_it(world: World,
     }
 
 
+def test_a_name_shows_the_newer_job_before_the_older_one_gets_its_own_file(world: World) -> None:
+    job_id = world.claimed("older000")
+    slow(world, 1, lambda: world.claimed("newer000")).publish(job_id)
+    written = [key for key, _ in world.storage.buckets["output"].versions]
+    assert written == [*["clip.mp4.job.json"] * 2, "clip.older000.mp4.job.json"]
+
+
 @pytest.mark.parametrize("step", range(2))
 def test_a_job_that_is_overtaken_twice_leaves_the_name_to_the_newest(
     world: World, step: int

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from retake.aws.job_store import JobStore
 from retake.domain.admission import LONG_LEASE_SECONDS, PRICE_USD
 from retake.domain.input_files import InputFile
-from retake.domain.job import HoldReason, Job, State
+from retake.domain.job import FollowUpQueue, HoldReason, Job, State
 from retake.domain.sidecar import Sidecar
 from retake.segmind.responses import Response
 from retake.services.submit import Submitter
@@ -109,6 +109,12 @@ def test_an_accepted_job_keeps_its_request_id_and_gets_its_wait_loop(world: Worl
     job = world.job()
     assert (job.request_id, job.submitted_at) == ("r-1", int(world.clock.now))
     assert world.executions.running == {("j1", 0)}
+
+
+def test_the_first_poll_of_a_job_comes_when_its_schedule_begins(world: World) -> None:
+    world.rendering()
+    [loop] = world.executions.started
+    assert loop.wait_seconds == loop.schedule.ages[0]
 
 
 def test_submitting_a_job_again_sends_nothing(world: World) -> None:
@@ -428,6 +434,16 @@ def test_a_job_that_is_held_again_keeps_its_place_in_line(world: World) -> None:
     assert held_jobs(world) == ["first", "second"]
 
 
+def test_a_probe_that_is_rejected_lines_up_behind_the_others(world: World) -> None:
+    world.app.admission.pause(30)
+    submit_all(world, "first", "second")
+    world.segmind.submit_responses = [NO_CREDITS]
+    world.clock.now += 30
+    world.submit("first")
+    assert held_jobs(world) == ["second", "first"]
+    assert world.job("first").held_since == int(world.clock.now)
+
+
 def test_a_held_job_whose_reason_changes_is_written_with_the_new_reason(world: World) -> None:
     world.app.admission.pause(30)
     submit_all(world, "j1")
@@ -548,6 +564,7 @@ def test_a_rate_limit_that_a_submit_exceeds_pauses_all_requests(world: World) ->
     world.clock.now += 1
     world.submit("j1")
     assert (world.state("j1"), len(world.segmind.sent)) == (State.RENDERING, 2)
+    assert (world.job("j1").hold_reason, world.job("j1").reason) == (None, None)
 
 
 @pytest.mark.slow
@@ -722,3 +739,56 @@ def test_an_exhausted_budget_is_announced_although_the_event_bus_was_broken(
     world.submit("j1")
     world.pass_minutes(120, every=10)
     assert "Held" in world.events
+
+
+# ─── Follow-ups ───────────────────────────────────────────────────────────────────────────────
+
+
+def due_in(world: World, job_id: str = "j1") -> int:
+    """Return in how many seconds a job is due."""
+    follow_up = world.job(job_id).follow_up
+    assert follow_up
+    assert follow_up.queue is FollowUpQueue.DUE
+    return follow_up.at - int(world.clock.now)
+
+
+@pytest.mark.parametrize(
+    ("received", "state", "seconds"),
+    [(accepted("r-1"), State.RENDERING, 300), (TIMED_OUT, State.SUBMIT_UNKNOWN, 60)],
+)
+def test_a_job_is_followed_up_in_case_the_next_step_never_comes(
+    world: World, received: Response, state: State, seconds: int
+) -> None:
+    during: list[int] = []
+    world.segmind.during = lambda: during.append(due_in(world))
+    world.segmind.submit_responses = [received]
+    world.submit(world.claimed())
+    assert (during, world.state(), due_in(world)) == ([60], state, seconds)
+
+
+def test_a_held_job_that_cannot_be_sent_is_tried_again_15_minutes_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.app.admission.pause(30)
+    world.submit(world.claimed("j1", "bad.mp4"))
+    fail_to_stage(world, monkeypatch)
+    world.clock.now += 30
+    with pytest.raises(ClientError):
+        world.submit("j1")
+    assert due_in(world) == 900
+
+
+def test_a_job_that_alone_is_rejected_is_tried_again_15_minutes_later(world: World) -> None:
+    world.segmind.submit_responses = [NO_CREDITS]
+    world.submit(world.claimed("bad", "bad.mp4"))
+    world.clock.now += 60
+    world.submit(world.claimed("good", "good.mp4"))
+    world.submit("good")
+    world.clock.now += 60
+    world.submit("good")
+    assert world.state("good") is State.RENDERING
+    world.segmind.submit_responses = [NO_CREDITS]
+    world.submit("bad")
+    assert (world.job("bad").hold_reason, due_in(world, "bad")) == (HoldReason.CREDITS, 900)
+    assert world.job("bad").held_since == int(world.clock.now)
+    assert not world.admission.circuit.opened

@@ -58,6 +58,7 @@ def test_a_submit_that_never_ended_is_unknown(world: World) -> None:
     world.clock.now += 1000
     world.sweep()
     assert world.state() is State.SUBMIT_UNKNOWN
+    assert world.job().follow_up == FollowUp(FollowUpQueue.DUE, int(world.clock.now))
 
 
 def test_a_job_that_ended_unsettled_is_settled_once(world: World) -> None:
@@ -151,3 +152,64 @@ def test_a_record_that_cannot_be_read_stops_no_sweep(world: World) -> None:
     world.sweep()
     world.submit("j1")
     assert world.state() == "RENDERING"
+
+
+def test_one_sweep_moves_on_100_records(world: World) -> None:
+    for number in range(101):
+        world.records.wait(f"{number}.mp4", "waits", due_at=0)
+    assert [world.sweep(), world.sweep(), world.sweep()] == [100, 1, 0]
+
+
+@pytest.mark.parametrize(("seconds", "begun"), [(35, 2), (35.5, 1)])
+def test_a_sweep_begins_no_other_record_after_35_seconds(
+    world: World, monkeypatch: pytest.MonkeyPatch, seconds: float, begun: int
+) -> None:
+    for number in range(3):
+        world.records.wait(f"{number}.mp4", "waits", due_at=number)
+    send_drop = world.queue.send_drop
+
+    def send_slowly(bucket: str, key: str) -> None:
+        world.clock.now += seconds
+        send_drop(bucket, key)
+
+    monkeypatch.setattr(world.queue, "send_drop", send_slowly)
+    world.app.sweep.run()
+    assert world.queue.keys == ["0.mp4", "1.mp4"][:begun]
+
+
+def test_one_sweep_wakes_ten_held_jobs(world: World) -> None:
+    for number in range(12):
+        hold(world, f"j{number:02}", f"{number}.mp4", number, HoldReason.RATE)
+    world.sweep()
+    assert world.queue.jobs == [f"j{number:02}" for number in range(10)]
+
+
+def test_held_jobs_are_woken_although_the_index_still_shows_admitted_ones(world: World) -> None:
+    admitted = [f"j{number}" for number in range(10)]
+    for place, job_id in enumerate([*admitted, "later"]):
+        hold(world, job_id, f"{job_id}.mp4", place, HoldReason.RATE)
+    for job_id in admitted:
+        assert world.app.admission.admit(job_id) is None
+    admission, now = world.admission, world.clock.now
+    full = len(admitted) + 1 - admission.free_slots(world.app.admission._quotas, now)
+    world.sweep()
+    assert full <= 10
+    assert world.queue.jobs == ["later"]
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_a_record_that_was_moved_on_is_looked_at_again_five_minutes_later(
+    world: World, running: bool
+) -> None:
+    waiting = world.records.wait("lone.mp4", "waits", due_at=0)
+    claimed, rendering = world.claimed("j1"), world.rendering("j2")
+    if not running:
+        world.executions.running.clear()
+    world.clock.now += 1000
+    world.sweep()
+    follow_ups = [
+        world.records.get(waiting.key).follow_up,
+        world.job(claimed).follow_up,
+        world.job(rendering).follow_up,
+    ]
+    assert follow_ups == [FollowUp(FollowUpQueue.DUE, int(world.clock.now) + 300)] * 3
