@@ -207,6 +207,22 @@ def test_a_job_that_lost_its_name_keeps_a_status_file(world: World, clip_bytes: 
     assert names == {jobs[1]: "clip.mp4", jobs[0]: overtaken}
 
 
+def test_a_job_that_has_ended_gets_no_status_file_for_losing_its_name(
+    world: World, clip_bytes: bytes
+) -> None:
+    world.drop("clip.mp4", clip_bytes)
+    world.drop("clip.json", INK)
+    [first] = ingest(world, "clip.json")
+    world.submit(first)
+    deliver(world, first)
+    world.drop("clip.json", OIL)
+    [second] = ingest(world, "clip.json")
+    world.submit(second)
+    assert {key: status["job"] for key, status in all_status_files(world).items()} == {
+        "clip.mp4.job.json": second
+    }
+
+
 def test_a_failure_is_not_shown_while_its_files_that_were_dropped_again_are_submitted(
     world: World, clip_bytes: bytes
 ) -> None:

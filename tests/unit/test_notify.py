@@ -182,6 +182,7 @@ def test_an_email_is_about_1000_events_at_most(world: World) -> None:
 
     class EndlessQueue:
         def receive(self, wait_seconds: int) -> list[tuple[str, str]]:
+            waits.append(wait_seconds)
             return [(job_event("Delivered", next(numbers)), "receipt")]
 
         def delete(self, receipts: list[str]) -> None:
@@ -192,10 +193,12 @@ def test_an_email_is_about_1000_events_at_most(world: World) -> None:
             sent.append(subject)
 
     sent: list[str] = []
+    waits: list[int] = []
     parts: dict[str, Any] = {"queue": EndlessQueue(), "topic": Topic()}
     log = EmailLog(table=world.table)
     EmailDigest(log=log, interval_minutes=5, clock=world.clock, **parts).send()
     assert sent == ["Retake: 1000 delivered"]
+    assert waits == [0, *[1] * 999], "nothing is waited for before there is an event"
 
 
 @pytest.mark.parametrize(("seconds", "received"), [(5, 30), (5.5, 20)])

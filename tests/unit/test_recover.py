@@ -4,13 +4,21 @@ It is never paid twice.
 """
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from retake.aws.job_store import JobStore
 from retake.domain.admission import PRICE_USD
-from retake.domain.job import FollowUp, FollowUpQueue, HoldReason, State
+from retake.domain.job import (
+    FollowUp,
+    FollowUpQueue,
+    HistorySearch,
+    HoldReason,
+    SearchResult,
+    State,
+)
 from retake.domain.sidecar import Sidecar
 from retake.segmind.responses import Response
 from tests.support.drops import drop_again, fail, status_of
@@ -359,6 +367,46 @@ def test_a_search_that_finds_nothing_is_repeated_a_minute_later(world: World) ->
     lose_response(world)
     sweep_after(world, 100)
     assert world.job().follow_up == FollowUp(FollowUpQueue.DUE, int(world.clock.now) + 60)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "before", "pages", "after"),
+    [
+        (1, HistorySearch(), [], HistorySearch(passes=1)),
+        (1, HistorySearch(), [BAD_GATEWAY], HistorySearch(unreadable_since=60)),
+        (1, HistorySearch(unreadable_since=9), [BAD_GATEWAY], HistorySearch(unreadable_since=9)),
+        (9, HistorySearch(passes=2), [], HistorySearch(passes=2, result=SearchResult.ABSENT)),
+        (
+            20,
+            HistorySearch(unreadable_since=9),
+            [BAD_GATEWAY],
+            HistorySearch(unreadable_since=9, notified_at=1200),
+        ),
+    ],
+    ids=["absent", "unreadable", "still unreadable", "proven absent", "a person is notified"],
+)
+def test_a_search_that_continued_at_a_page_begins_at_the_first_one_the_next_time(
+    world: World,
+    minutes: int,
+    before: HistorySearch,
+    pages: list[Response],
+    after: HistorySearch,
+) -> None:
+    """The seconds count from the submit."""
+    lose_response(world)
+    submitted_at = int(world.clock.now)
+
+    def since_submit(search: HistorySearch) -> HistorySearch:
+        times = {"unreadable_since": search.unreadable_since, "notified_at": search.notified_at}
+        return replace(search, **{name: at and at + submitted_at for name, at in times.items()})
+
+    interrupted = replace(since_submit(before), next_page=2)
+    if not pages:  # what was unreadable can be read again
+        interrupted = replace(interrupted, unreadable_since=submitted_at)
+    world.jobs.update(world.job(), search=interrupted)
+    world.segmind.pages = pages * 2
+    sweep_after(world, 60 * minutes)
+    assert world.job().search == since_submit(after)
 
 
 def test_passes_over_an_unreadable_history_do_not_count(world: World) -> None:
@@ -735,7 +783,8 @@ def test_a_job_that_is_left_to_a_person_is_adopted_when_its_request_appears(
     row = history_row("r-9", "COMPLETED") | {"generation_url": RESULT_URL}
     world.segmind.pages = [history_page(row)]
     world.pass_minutes(24 * 60, every=60)
-    assert world.job().request_id == "r-9"
+    job = world.job()
+    assert (job.request_id, job.hold_reason, job.reason) == ("r-9", None, None)
 
 
 @pytest.mark.slow

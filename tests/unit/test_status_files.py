@@ -178,6 +178,13 @@ def test_a_late_status_of_a_file_that_was_paired_meanwhile_is_removed(world: Wor
     assert states(world) == {}
 
 
+def test_a_job_whose_record_is_gone_gets_no_status_file(world: World) -> None:
+    job_id = world.claimed()
+    world.records.remove("clip.mp4")
+    world.app.status_files.publish(job_id)
+    assert list(world.storage.buckets["output"].versions) == []
+
+
 @pytest.mark.parametrize("end", [State.DELIVERED, State.FAILED, State.REFUSED, State.LOST])
 def test_every_event_follows_the_published_schema(world: World, end: State) -> None:
     validate = fastjsonschema.compile(json.loads(EVENT_SCHEMA.read_text()))

@@ -180,6 +180,15 @@ def test_a_function_that_comes_too_late_leaves_no_lease_and_books_nothing(world:
     assert (leases(world), world.booked_usd) == ([], 0)
 
 
+def test_a_function_that_comes_too_late_leaves_the_lease_of_a_job_that_renders(
+    world: World,
+) -> None:
+    late = late_submitter(world, world.claimed())
+    world.submit("j1")
+    late.submit("j1")
+    assert (leases(world), world.booked_usd) == (["j1"], 0.6)
+
+
 def test_a_function_that_comes_after_the_delivery_books_nothing(world: World) -> None:
     late = late_submitter(world, world.claimed())
     world.submit("j1")
