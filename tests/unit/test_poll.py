@@ -5,7 +5,11 @@ from typing import Any
 import pytest
 
 from retake.domain.job import HoldReason, State
-from retake.domain.limits import FILE_LIFETIME_SECONDS, RECORD_LIFETIME_SECONDS
+from retake.domain.limits import (
+    FILE_LIFETIME_SECONDS,
+    RECORD_LIFETIME_SECONDS,
+    REPLICA_LAG_SECONDS,
+)
 from retake.domain.wait_loop import NextStep, Question
 from retake.segmind.responses import Response
 from tests.support.drops import drop_again, status_of
@@ -101,9 +105,9 @@ def test_a_late_failure_of_the_first_request_does_not_end_the_second(world: Worl
 def test_a_job_is_lost_only_when_its_file_cannot_exist_any_more(world: World) -> None:
     job_id = world.rendering()
     world.segmind.history_response = response(404, {})
-    world.clock.now += FILE_LIFETIME_SECONDS - 1
+    world.clock.now += FILE_LIFETIME_SECONDS
     assert world.poll(job_id).next_step is NextStep.WAIT
-    world.clock.now += 2
+    world.clock.now += 1
     assert world.poll(job_id).next_step is NextStep.SETTLE
     assert world.state() is State.LOST
 
@@ -117,6 +121,28 @@ def test_a_result_whose_record_is_gone_is_found_in_the_history(world: World) -> 
     world.segmind.status_response = NOT_FOUND
     world.segmind.history_response = ROW_WITH_RESULT
     assert world.poll(job_id).next_step is NextStep.DELIVER
+
+
+@pytest.mark.parametrize("question", [Question.STATUS, Question.RESULT])
+@pytest.mark.parametrize(("late", "next_step"), [(0, NextStep.WAIT), (1, NextStep.DELIVER)])
+def test_a_record_that_is_not_there_is_gone_when_every_replica_would_have_it(
+    world: World, question: Question, late: int, next_step: NextStep
+) -> None:
+    job_id = world.rendering()
+    world.clock.now += REPLICA_LAG_SECONDS + late
+    world.segmind.status_response = world.segmind.result_response = NOT_FOUND
+    world.segmind.history_response = ROW_WITH_RESULT
+    assert world.poll(job_id, question=question).next_step is next_step
+
+
+@pytest.mark.parametrize(("late", "next_step"), [(0, NextStep.WAIT), (1, NextStep.DELIVER)])
+def test_the_history_is_asked_when_the_lifetime_of_a_record_is_over(
+    world: World, late: int, next_step: NextStep
+) -> None:
+    job_id = world.rendering()
+    world.clock.now += RECORD_LIFETIME_SECONDS + late
+    world.segmind.history_response = ROW_WITH_RESULT
+    assert world.poll(job_id).next_step is next_step
 
 
 def test_the_history_costs_a_request_of_its_own(world: World) -> None:

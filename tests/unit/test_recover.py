@@ -19,6 +19,7 @@ from retake.domain.job import (
     SearchResult,
     State,
 )
+from retake.domain.limits import FILE_LIFETIME_SECONDS
 from retake.domain.sidecar import Sidecar
 from retake.segmind.responses import Response
 from tests.support.drops import drop_again, fail, status_of
@@ -785,6 +786,20 @@ def test_a_job_that_is_left_to_a_person_is_adopted_when_its_request_appears(
     world.pass_minutes(24 * 60, every=60)
     job = world.job()
     assert (job.request_id, job.hold_reason, job.reason) == ("r-9", None, None)
+
+
+@pytest.mark.parametrize("page", [history_page(), BAD_GATEWAY])
+@pytest.mark.parametrize("late", [0, 1])
+def test_a_job_that_is_left_to_a_person_is_searched_for_while_its_file_can_exist(
+    world: World, page: Response, late: int
+) -> None:
+    lose_response(world)
+    search = HistorySearch(notified_at=int(world.clock.now))
+    world.advance("j1", State.HELD, due_in=60, search=search, hold_reason=HoldReason.ATTENTION)
+    world.segmind.pages = [page]
+    sweep_after(world, FILE_LIFETIME_SECONDS + late)
+    next_search = FollowUp(FollowUpQueue.DUE, int(world.clock.now) + 900)
+    assert world.job().follow_up == (None if late else next_search)
 
 
 @pytest.mark.slow
