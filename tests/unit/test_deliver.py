@@ -327,6 +327,7 @@ def test_a_download_that_breaks_for_good_during_the_upload_is_retried_later(
         result_files=BreakingResultFiles(reads=3), output_bucket=HttpVideos(world, http_bucket)
     )
     assert app.deliverer.deliver(world.loop()).next_step is NextStep.WAIT
+    assert "copied yet: the download broke 6 times" in (world.job().reason or "")
 
 
 @pytest.mark.parametrize("fault", [0, 503])

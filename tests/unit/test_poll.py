@@ -145,6 +145,26 @@ def test_the_history_is_asked_when_the_lifetime_of_a_record_is_over(
     assert world.poll(job_id).next_step is next_step
 
 
+@pytest.mark.parametrize(
+    ("received", "wait", "reason"),
+    [
+        (response(200, {}), 60, "its record is gone and the history has no URL yet: {}"),
+        (response(404, {}), 60, "its record is gone and the history has no URL yet: {}"),
+        (response(503, {}), 15, None),
+    ],
+)
+def test_a_result_that_the_history_does_not_have_yet_is_searched_for_again(
+    world: World, received: Response, wait: int, reason: str | None
+) -> None:
+    job_id = world.rendering()
+    world.clock.now += 100
+    world.segmind.status_response, world.segmind.history_response = NOT_FOUND, received
+    after = world.poll(job_id)
+    assert (after.next_step, after.wait_seconds) == (NextStep.WAIT, wait)
+    assert (world.state(), world.job().reason) == (State.RENDERING, reason)
+    assert status_of(world, "clip.mp4").get("reason") == reason
+
+
 def test_the_history_costs_a_request_of_its_own(world: World) -> None:
     job_id = world.rendering()
     world.clock.now += 100

@@ -186,6 +186,7 @@ def test_a_request_is_searched_for_on_every_page_until_it_is_found(world: World)
     ]
     world.pass_minutes()
     assert world.job().request_id == "r-9"
+    assert world.job().follow_up == FollowUp(FollowUpQueue.DUE, int(world.clock.now))
     assert [page for page, *_ in world.segmind.pages_requested] == [1, 2, 3]
 
 

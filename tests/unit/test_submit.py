@@ -773,6 +773,7 @@ def test_a_job_is_followed_up_in_case_the_next_step_never_comes(
     world.segmind.submit_responses = [received]
     world.submit(world.claimed())
     assert (during, world.state(), due_in(world)) == ([60], state, seconds)
+    assert status_of(world, "clip.mp4")["state"] == state
 
 
 def test_a_held_job_that_cannot_be_sent_is_tried_again_15_minutes_later(
