@@ -435,6 +435,10 @@ def test_while_requests_are_scarce_polls_are_less_frequent(table: Any) -> None:
         (160, {"elapsed": 155, "queued_at": 20}, 130.5),
         # The waits of the state machine are scaled, Segmind's seconds are not.
         (10, {"elapsed": 155}, 155),
+        # It was still in the queue when it was seen last.
+        (160, {"elapsed": 155, "queued_at": 152}, 0),
+        # Segmind completed it within the second of its submit.
+        (0, {"elapsed": 155}, 155),
         # An execution that began late knows nothing about the waits before it.
         (170, {"elapsed": 0}, None),
     ],
@@ -450,7 +454,7 @@ def test_a_render_time_is_learned_in_the_seconds_of_the_waits_and_without_the_qu
     world.advance(job_id, State.DELIVERED, result="s3://output/clip.mp4")
     for _ in range(2):
         world.app.settlement.settle(job_id)
-    assert world.app.render_times.recent() == ([learned] if learned else [])
+    assert world.app.render_times.recent() == ([] if learned is None else [learned])
 
 
 @pytest.mark.slow
