@@ -1,5 +1,7 @@
 """Objects whose event never came are found, at a bounded cost."""
 
+import json
+
 import pytest
 
 from retake.aws import dynamodb
@@ -12,6 +14,7 @@ from retake.domain.audit import (
     Audit,
 )
 from retake.domain.job import State
+from retake.observability import metrics
 from retake.services import audit as audit_module
 from tests.support.drops import accepted_jobs, ingest, status_of
 from tests.support.stand_ins import NOW
@@ -176,3 +179,21 @@ def test_a_sweep_sends_50_messages(world: World) -> None:
     assert len(world.queue.keys) == 50
     world.app.audit.run()
     assert len(world.queue.keys) == 51
+
+
+def test_what_is_known_is_not_counted_as_a_message(world: World) -> None:
+    known = [f"{number:02}.txt" for number in range(50)]
+    for key in [*known, "new.txt"]:
+        world.drop(key, b"text")
+    ingest(world, *known)
+    world.app.audit.run()
+    assert world.queue.keys == ["new.txt"]
+
+
+def test_what_is_found_is_counted(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    for key in ("a.txt", "b.txt"):
+        world.drop(key, b"text")
+    metrics.clear_metrics()
+    metrics.log_metrics(lambda event, context: world.app.audit.run())({}, None)
+    published = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert published["ObjectsFoundByAudit"] == [2]

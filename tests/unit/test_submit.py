@@ -734,6 +734,7 @@ def test_a_rejected_request_costs_nothing_of_the_budget(world: World) -> None:
     world.segmind.submit_responses = [response(400, {"error": "prompt"})]
     submit_all(world, "j1", "j2")
     assert states_of(world, "j1", "j2") == [State.REFUSED, State.RENDERING]
+    assert "prompt" in status_of(world, "j1.mp4")["message"]
     assert world.booked_usd == 0.6
 
 
