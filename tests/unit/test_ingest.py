@@ -9,6 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from retake.domain.job import State
+from retake.domain.sidecar import Sidecar
 from tests.support.drops import (
     accepted_jobs,
     all_status_files,
@@ -377,3 +378,18 @@ def test_a_clip_whose_files_keep_changing_is_looked_at_ten_times(
     with pytest.raises(RuntimeError, match=r"clip\.mp4 change too often"):
         world.ingest("clip.mp4")
     assert len(looks) == 10
+
+
+def test_a_sidecar_that_changes_while_its_clip_is_looked_at_is_read_again(
+    world: World, clip_bytes: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.drop("clip.mp4", clip_bytes)
+    world.drop("clip.json", INK)
+
+    def change(candidate: object) -> None:
+        monkeypatch.undo()
+        world.drop("clip.json", OIL)
+
+    monkeypatch.setattr(world.app.ingest, "_apply", change)
+    [job_id] = ingest(world, "clip.json")
+    assert world.job(job_id).sidecar == Sidecar(prompt="oil")

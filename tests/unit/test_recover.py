@@ -607,6 +607,23 @@ def test_a_search_that_takes_longer_than_30_seconds_continues_at_the_next_page(
     assert requested[len(pages)] == pages[-1] + 1
 
 
+def test_a_search_with_an_unclear_row_that_runs_out_of_time_begins_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lose_response(world)
+    requested: list[int] = []
+
+    def slow_page(page: int, *_: str) -> Response:
+        requested.append(page)
+        world.clock.now += 31
+        return history_page(row_with_body(None))
+
+    monkeypatch.setattr(world.segmind, "history_page", slow_page)
+    for _ in range(2):
+        sweep_after(world, 60)
+    assert requested == [1, 1]
+
+
 def test_each_sweep_reads_the_history_anew(world: World) -> None:
     lose_response(world)
     for _ in range(2):

@@ -11,6 +11,7 @@ from retake.domain.admission import PRICE_USD
 from retake.domain.intake import InputRecord
 from retake.domain.job import FollowUp, FollowUpQueue, HoldReason, Job, State
 from retake.observability import metrics
+from tests.support.drops import status_of
 from tests.support.stand_ins import ContendedAdmission
 from tests.support.world import World
 
@@ -61,6 +62,7 @@ def test_a_submit_that_never_ended_is_unknown(world: World) -> None:
     world.sweep()
     assert world.state() is State.SUBMIT_UNKNOWN
     assert world.job().follow_up == FollowUp(FollowUpQueue.DUE, int(world.clock.now))
+    assert status_of(world, "clip.mp4")["state"] == State.SUBMIT_UNKNOWN
 
 
 def test_a_job_that_ended_unsettled_is_settled_once(world: World) -> None:
