@@ -10,7 +10,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 RUNTIME_PYTHON = $$($(SAM)/uv python find --no-python-downloads 3.13 2>/dev/null || echo .)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit format lint bench policies mutants up down build deploy live destroy lock clean
+.PHONY: help demo test unit format lint bench simulate policies mutants up down build deploy live destroy lock clean
 
 help: ## print this text
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ lint: $(VENV)/.tests $(VENV)/.sam ## check style, spelling, types and the templa
 
 bench: $(VENV)/.bench ## measure against what people use today; write bench/RESULTS.md (15 min)
 	@$(BIN)/python -m bench $(ARGS)
+
+simulate: $(VENV)/.tests ## run SEEDS histories of the pipeline, or replay SEED; TEETH=1 plants bugs
+	@POWERTOOLS_LOG_LEVEL=CRITICAL PYTHONWARNINGS=ignore PYTHONPATH=layers/retake:$(LAYER) \
+		$(BIN)/python -m tests.simulation
 
 policies: $(VENV)/.tests ## remove each permission once; write docs/policies.md (10 min)
 	@$(BIN)/python -m pytest tests/policies/removals.py $(ARGS)

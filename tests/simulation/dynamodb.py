@@ -30,12 +30,19 @@ class Index:
         attributes: those that it shows; `None` for all.
         items: what it shows now.
         pending: writes that it will show, as (when, key, item).
+        newest: when it shows the newest write of each item.
     """
 
     keys: tuple[str, str]
     attributes: frozenset[str] | None
     items: dict[Key, Item] = field(default_factory=dict)
     pending: list[tuple[float, Key, Item | None]] = field(default_factory=list)
+    newest: dict[Key, float] = field(default_factory=dict)
+
+    def write(self, at: float, key: Key, item: Item | None) -> None:
+        """Show a write at a time, or later: the writes of one item are shown in their order."""
+        at = self.newest[key] = max(at, self.newest.get(key, at))
+        self.pending.append((at, key, item))
 
     def catch_up(self, now: float) -> None:
         """Show the writes whose time has come."""
@@ -108,11 +115,7 @@ class Database:
         for index in self.indexes.values():
             if before is None and (item is None or index.keys[0] not in item):
                 continue
-            at = now + self._lag()
-            for earlier, other, _ in index.pending:
-                if other == key:  # the writes of one item are shown in their order
-                    at = max(at, earlier)
-            index.pending.append((at, key, item))
+            index.write(now + self._lag(), key, item)
         self.written(key, before, item)
 
     def visible(self, index: str | None) -> Mapping[Key, Item]:

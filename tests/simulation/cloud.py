@@ -1,0 +1,405 @@
+"""The deployed stack in memory: the real functions between the simulated services."""
+
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from random import Random
+from types import CodeType, ModuleType, SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import httpx
+from botocore.exceptions import (
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    ReadTimeoutError,
+    UnseekableStreamError,
+)
+
+from retake import bootstrap
+from retake.bootstrap import Application
+from retake.domain.admission import Quotas
+from retake.settings import Settings
+from tests.support.stand_ins import signed
+from tests.support.template import DEFINITION, RESOURCES, ROOT, TEMPLATE
+
+from .aws import (
+    Client,
+    Environment,
+    EventSource,
+    Execution,
+    Function,
+    Lambdas,
+    Queue,
+    Sqs,
+    StateMachine,
+    StepFunctions,
+    invoke_async,
+)
+from .dynamodb import Database, Table
+from .kernel import Kernel, Process
+from .s3 import S3, Storage, Version
+from .segmind import BASE, HISTORY, Account, Segmind, Transport
+from .weather import STORM_SECONDS, Weather
+from .wire import Call, client_error
+
+FUNCTIONS = ("submit", "poll", "deliver", "settle", "sweep")
+INPUT, OUTPUT = "input", "output"
+TRIES = 5  # of boto3, for one call
+MAX_SKEW_SECONDS = 1.5  # of a function's clock
+WRITES = ("Put", "Update", "Delete", "Transact", "Send", "Start", "Copy", "Complete", "Publish")
+_THROTTLED = {"dynamodb": "ThrottlingException", "s3": "SlowDown"}
+
+
+def _compile(name: str) -> CodeType:
+    path = ROOT / "functions" / name / "app.py"
+    return compile(path.read_text(), path, "exec")
+
+
+_CODE = {name: _compile(name) for name in FUNCTIONS}
+
+
+def _properties(function: str) -> dict[str, Any]:
+    properties: dict[str, Any] = RESOURCES[f"{function.capitalize()}Function"]["Properties"]
+    return properties
+
+
+def _timeout(function: str) -> float:
+    default = TEMPLATE["Globals"]["Function"]["Timeout"]
+    return float(_properties(function).get("Timeout", default))
+
+
+class Cloud:
+    """One stack.
+
+    Parameters:
+        kernel: the clock.
+        weather: during the storm.
+        account: the account at Segmind.
+        budget_usd: the daily budget.
+        concurrency: invocations at once.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        weather: Weather,
+        account: Account,
+        budget_usd: float,
+        concurrency: int = 10,
+    ) -> None:
+        self.kernel, self._storm = kernel, weather
+        self._storm_ends = kernel.now + STORM_SECONDS
+        self._dice = kernel.dice("cloud")
+        self.account, self.budget_usd = account, budget_usd
+        self.secret = account.key
+        lag_dice = kernel.dice("index")
+        self.database = Database(
+            RESOURCES["JobsTable"]["Properties"],
+            clock=lambda: kernel.now,
+            lag=lambda: self._lag(lag_dice),
+        )
+        self.storage = Storage(INPUT, OUTPUT, clock=lambda: kernel.now)
+        self.storage.buckets[INPUT].created = self._object_created
+        self.segmind = Segmind(kernel, kernel.dice("segmind"), lambda: self.weather, account)
+        self.max_in_flight = Quotas(account.per_minute).max_in_flight
+        self.emails: list[Mapping[str, Any]] = []
+        self.events: list[dict[str, Any]] = []
+        self.settings = Settings(
+            stack_id="stack",
+            jobs_table="jobs",
+            input_bucket=INPUT,
+            output_bucket=OUTPUT,
+            drop_queue_url="DropQueue",
+            notification_queue_url="NotificationQueue",
+            notification_topic_arn="topic",
+            state_machine_arn="arn:aws:states:::stateMachine:loop",
+            signer_role_arn="role",
+            segmind_secret_arn="secret",  # noqa: S106 - its name
+            segmind_base_url=BASE,
+            segmind_history_url=HISTORY,
+            requests_per_minute=account.per_minute,
+            daily_budget_usd=budget_usd,
+        )
+        self.lambdas = Lambdas(
+            kernel,
+            kernel.dice("lambda"),
+            concurrency,
+            lambda: self.weather.function_throttled,
+        )
+        self.functions = {
+            name: Function(self.lambdas, name, _timeout(name), lambda name=name: self._load(name))
+            for name in FUNCTIONS
+        }
+        self.queues = {
+            name: Queue(kernel, RESOURCES[name]["Properties"])
+            for name in ("DropQueue", "NotificationQueue")
+        }
+        self.dead_events: list[str] = []
+        submit = _properties("submit")["Events"]["Drop"]["Properties"]
+        assert submit["BatchSize"] == 1
+        EventSource(
+            self.queues["DropQueue"],
+            self.functions["submit"],
+            submit["ScalingConfig"]["MaximumConcurrency"],
+            lambda: self.weather.message_doubled,
+            kernel.dice("queue"),
+        )
+        arns = {f"${{{name.capitalize()}FunctionArn}}": name for name in FUNCTIONS}
+        definition = DEFINITION
+        for arn, name in arns.items():
+            definition = definition.replace(arn, name)
+        self.machine = StateMachine(
+            kernel,
+            kernel.dice("machine"),
+            json.loads(definition),
+            self.functions,
+            self._execution_ended,
+        )
+        self._schedule(kernel.dice("schedule"))
+
+    def leases(self) -> set[str]:
+        """Return the jobs that have a lease."""
+        admission = self.database.items.get(("admission", "admission"))
+        leases = admission["leases"]["expire_at"] if admission else {}
+        return {job for job, end in leases.items() if end > self.kernel.now}
+
+    def is_audited(self) -> bool:
+        """Tell whether a whole pass over the input bucket began after the last drop."""
+        audit = self.database.items.get(("audit", "audit"))
+        newest = max(
+            (each.modified.timestamp() for each in self.storage.buckets[INPUT].objects.values()),
+            default=0,
+        )
+        return bool(audit) and audit["started_at"] > newest + 120 and "cursor" not in audit
+
+    @property
+    def weather(self) -> Weather:
+        """Return the weather: calm after the storm."""
+        return self._storm if self.kernel.now < self._storm_ends else _CALM
+
+    def _lag(self, dice: Random) -> float:
+        return dice.uniform(0.5, 20) if dice.random() < self.weather.slow_index else 0.1
+
+    # ─── Events ───────────────────────────────────────────────────────────────────────────────
+
+    def _object_created(self, key: str, version: Version) -> None:
+        if not key.startswith(".retake/"):
+            body = json.dumps({"detail": {"bucket": {"name": INPUT}, "object": {"key": key}}})
+            self._send_event(lambda: self.queues["DropQueue"].send(body), f"of {key}")
+
+    def _send_event(self, send: Callable[[], object], what: str) -> None:
+        weather, dice = self.weather, self._dice
+        if dice.random() < weather.event_lost:
+            self.kernel.log(f"the event {what} is lost")
+            return
+        for _ in range(2 if dice.random() < weather.event_doubled else 1):
+            late = dice.random() < weather.event_late
+            self.kernel.after(dice.uniform(0, 120) if late else dice.uniform(0.1, 1), send)
+
+    def _put_events(self, request: Mapping[str, Any]) -> Any:
+        pattern = RESOURCES["OutcomeRule"]["Properties"]["EventPattern"]
+        for entry in request["Entries"]:
+            event = {
+                "source": entry["Source"],
+                "detail-type": entry["DetailType"],
+                "resources": entry["Resources"],
+                "time": "2027-01-15T08:00:00Z",
+                "detail": json.loads(entry["Detail"]),
+            }
+            self.events.append(event)
+            if entry["DetailType"] in pattern["detail-type"]:
+                send = partial(self.queues["NotificationQueue"].send, json.dumps(event))
+                self.kernel.after(0.2, send)
+        return {"FailedEntryCount": 0, "Entries": [{} for _ in request["Entries"]]}
+
+    def _execution_ended(self, execution: Execution) -> None:
+        pattern = _properties("settle")["Events"]["ExecutionEnded"]["Properties"]["Pattern"]
+        if execution.status not in pattern["detail"]["status"]:
+            return
+        event = {"detail": {"input": execution.input, "status": execution.status}}
+        config = _properties("settle")["EventInvokeConfig"]
+
+        def invoke() -> None:
+            invoke_async(self.functions["settle"], event, config, self.dead_events.append)
+
+        self._send_event(invoke, f"of execution {execution.name}")
+
+    def _schedule(self, dice: Random) -> None:
+        """Invoke `sweep` every minute; AWS may miss one, or invoke it twice."""
+        config = _properties("sweep")["EventInvokeConfig"]
+
+        def minute() -> None:
+            weather = self.weather
+            if dice.random() >= weather.schedule_missed:
+                for _ in range(2 if dice.random() < weather.schedule_doubled else 1):
+                    invoke_async(self.functions["sweep"], {}, config, lambda _: None)
+            self.kernel.after(60, minute)
+
+        self.kernel.after(dice.uniform(0, 60), minute)
+
+    # ─── Functions ────────────────────────────────────────────────────────────────────────────
+
+    def _load(self, name: str) -> Environment:
+        """Load the real handler over clients of the simulated services."""
+        dice = self._dice
+        skew = dice.uniform(-MAX_SKEW_SECONDS, MAX_SKEW_SECONDS)
+        application = Application(
+            settings=self.settings,
+            clients=self._clients(),
+            clock=lambda: self.kernel.now + skew,
+            random=dice.random,
+        )
+        module = ModuleType(name)
+        with (
+            mock.patch.object(bootstrap, "from_environment", return_value=application),
+            mock.patch.object(bootstrap, "signing_client", return_value=_SIGNING),
+            mock.patch("retake.segmind.client.new_client", self._new_http_client),
+            mock.patch("retake.segmind.download.new_client", self._new_http_client),
+        ):
+            exec(_CODE[name], module.__dict__)  # noqa: S102 - a function of the project
+            _ = application.signer, application.segmind, application.result_files
+        return Environment(module.__dict__["handler"])
+
+    def _new_http_client(self, *_: Any, **__: Any) -> httpx.Client:
+        return httpx.Client(transport=Transport(self.segmind))
+
+    def _clients(self) -> Any:
+        wire = self.call
+        sqs = Sqs(self.queues, wire, lambda: self.lambdas.hops)
+        clients: Any = SimpleNamespace(
+            s3=S3(self.storage, wire),
+            sts=Client("sts", "AssumeRole", "assume_role", lambda _: {"Credentials": {}}, wire),
+            sqs=sqs,
+            events=Client("events", "PutEvents", "put_events", self._put_events, wire),
+            step_functions=StepFunctions(self.machine, wire),
+            secrets=Client(
+                "secretsmanager",
+                "GetSecretValue",
+                "get_secret_value",
+                lambda _: {"SecretString": self.secret},
+                wire,
+            ),
+            notification_sqs=sqs,
+            notification_sns=Client("sns", "Publish", "publish", self._publish, wire),
+            table=lambda _: Table(self.database, wire=wire),
+        )
+        clients.s3.create = clients.sts.create = lambda: None
+        return clients
+
+    def _publish(self, request: Mapping[str, Any]) -> Any:
+        self.emails.append(request)
+        return {}
+
+    # ─── The wire ─────────────────────────────────────────────────────────────────────────────
+
+    def call(self, call: Call) -> Any:
+        """Make a call of a function to AWS, as well or badly as the weather lets it."""
+        process = self.kernel.current
+        assert process
+        weather, chance = self.weather, self._dice.random
+        if weather is _CALM:
+            process.wait(0.01)
+            return call.effect()
+        is_write = call.operation.startswith(WRITES)
+        killed = chance() < weather.killed
+        stalled = chance() < weather.stalled
+        seconds = self._dice.uniform(1, 400) if stalled else self._dice.uniform(0.005, 0.03)
+        if stalled:
+            self._note(process, "stalled", call)
+        if killed and chance() < 0.5:
+            self._note(process, "killed before", call)
+            process.wait(seconds)
+            self._crash(process)
+        process.wait(seconds)
+        if chance() < weather.throttled:
+            process.is_late = True
+            process.wait(self._dice.uniform(0.1, 3))
+        if chance() < weather.refused:
+            self._note(process, "refused", call)
+            process.wait(self._dice.uniform(1, 6))
+            raise self._refusal(call)
+        if is_write and call.service == "dynamodb" and chance() < weather.conflict * 0.2:
+            self._note(process, "conflict", call)
+            raise _conflict(call)
+        response = self._effect(process, weather, call, is_write)
+        if killed:
+            self._note(process, "killed after", call)
+            self._crash(process)
+        return response
+
+    def _effect(self, process: Process, weather: Weather, call: Call, is_write: bool) -> Any:
+        chance = self._dice.random
+        response = call.effect()
+        if is_write and chance() < weather.broken:
+            self._note(process, "broken", call)
+            process.wait(self._dice.uniform(1, 20))
+            raise ReadTimeoutError(endpoint_url="https://aws.example")
+        if is_write and chance() < weather.lost:
+            self._note(process, "lost", call)
+            process.wait(self._dice.uniform(0.2, 3))
+            body = call.parameters.get("Body", b"")
+            if not isinstance(body, bytes | bytearray | str):
+                raise UnseekableStreamError(stream_object=body)
+            # A transaction has a token by which DynamoDB knows that it is the same one.
+            return response if call.operation == "TransactWriteItems" else call.effect()
+        if call.operation == "BatchGetItem" and chance() < weather.unprocessed:
+            self._note(process, "unprocessed", call)
+            ((table, asked),) = call.parameters["RequestItems"].items()
+            kept = self._dice.randrange(len(asked["Keys"]))
+            keys = asked["Keys"][kept:]
+            names = {(key["pk"], key["sk"]) for key in keys}
+            items = response["Responses"][table]
+            left = [item for item in items if (item["pk"], item["sk"]) not in names]
+            return {
+                "Responses": {table: left},
+                "UnprocessedKeys": {table: {**asked, "Keys": keys}},
+            }
+        return response
+
+    def _refusal(self, call: Call) -> Exception:
+        kind = self._dice.randrange(3)
+        if kind == 0:
+            return EndpointConnectionError(endpoint_url="https://aws.example")
+        if kind == 1:
+            return ConnectTimeoutError(endpoint_url="https://aws.example")
+        code = _THROTTLED.get(call.service, "ServiceUnavailable")
+        return client_error(call.operation, code, status=503)
+
+    def _crash(self, process: Process) -> None:
+        """Kill the function from within, with its environment."""
+        invocation = self.lambdas.running.get(process)
+        if invocation:
+            self.kernel.after(0, invocation.crash)
+        process.wait(1)
+
+    def _note(self, process: Process, fault: str, call: Call) -> None:
+        process.is_late = True
+        process.faults.add(fault)
+        self.kernel.log(f"{fault}: {call.service} {call.operation} {_about(call)}")
+
+
+_CALM = Weather()
+_SIGNING: Any = SimpleNamespace(
+    generate_presigned_url=lambda _, Params, ExpiresIn: signed(  # noqa: N803
+        Params["Bucket"],
+        Params["Key"],
+        Params["ResponseContentDisposition"].partition('"')[2].rstrip('"'),
+        Params.get("VersionId"),
+    )
+)
+
+
+def _conflict(call: Call) -> Exception:
+    if call.operation == "TransactWriteItems":
+        reasons = [{"Code": "TransactionConflict"}]
+        return client_error(
+            call.operation, "TransactionCanceledException", CancellationReasons=reasons
+        )
+    return client_error(call.operation, "TransactionConflictException")
+
+
+def _about(call: Call) -> str:
+    parameters = call.parameters
+    key = parameters.get("Key") or parameters.get("Item") or parameters.get("MessageBody") or ""
+    return str(key.get("pk") if isinstance(key, Mapping) else key)[:100]

@@ -1,0 +1,259 @@
+"""What must hold in every history: the laws of the pipeline, stated without its code.
+
+Some are watched at every write and request, the others are checked at the end.
+"""
+
+import json
+from collections import Counter, defaultdict
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from .cloud import INPUT, OUTPUT, Cloud
+from .drops import Plan
+from .kernel import Kernel
+from .segmind import PRICE_USD, Request
+
+BOOKED_USD = 0.60
+FORWARD = {
+    None: {"CLAIMED", "REFUSED"},
+    "CLAIMED": {"HELD", "SUBMITTING"},
+    "HELD": {"SUBMITTING", "RENDERING"},
+    "SUBMITTING": {"RENDERING", "HELD", "REFUSED", "SUBMIT_UNKNOWN"},
+    "SUBMIT_UNKNOWN": {"RENDERING", "SUBMITTING", "HELD"},
+    "RENDERING": {"DELIVERING", "FAILED", "LOST"},
+    "DELIVERING": {"DELIVERED", "LOST"},
+    "DELIVERED": set[str](),
+    "LOST": set[str](),
+    "REFUSED": {"CLAIMED"},
+    "FAILED": {"CLAIMED"},
+}
+PAID = {"DELIVERED", "LOST"}
+ENDED = {"DELIVERED", "REFUSED", "FAILED", "LOST"}
+SUFFIXES = (".job.json", ".error.json")
+
+
+class Invariants:
+    """Watches one history.
+
+    Parameters:
+        kernel: the clock.
+        cloud: the stack.
+
+    Attributes:
+        problems: what did not hold.
+        reached: how often a job went from one state to another, by the fault that its function
+            had met.
+    """
+
+    def __init__(self, kernel: Kernel, cloud: Cloud) -> None:
+        self._kernel, self._cloud = kernel, cloud
+        self.problems: list[str] = []
+        self.reached: Counter[tuple[str, str, str]] = Counter()
+        self._clips: dict[str, bytes] = {}
+        self._redrops: Counter[bytes] = Counter()
+        cloud.database.written = self._written
+        cloud.segmind.accepted = self._accepted
+
+    def note(self, problem: str) -> None:
+        """Note a problem, where it happens in the trace."""
+        self._kernel.log(f"PROBLEM: {problem}")
+        self.problems.append(problem)
+
+    # ─── While it runs ────────────────────────────────────────────────────────────────────────
+
+    def _written(self, key: tuple[str, str], before: Any, after: Any) -> None:
+        if key[0].startswith("job#"):
+            self._job_written(before, after)
+        elif key[0] == "admission":
+            self._admission_written(after)
+
+    def _job_written(self, before: Any, after: Any) -> None:
+        if after is None:
+            self.note(f"job {before['id']} was deleted")
+            return
+        old, new = before and before["state"], after["state"]
+        if before and after["version"] <= before["version"]:
+            self.note(f"job {after['id']} was overwritten")
+        if old != new:
+            self._kernel.log(f"{after['key']}: {old} -> {new} {after.get('reason', '')[:100]}")
+            process = self._kernel.current
+            for fault in (process and process.faults) or {"none"}:
+                self.reached[str(old), new, fault] += 1
+            if new not in FORWARD[old]:
+                self.note(f"{after['key']} went from {old} to {new}")
+        paid = before and before.get("request_id")
+        if paid and old != "FAILED" and after.get("request_id") != paid:
+            self.note(f"{after['key']} lost its paid request {paid}")
+        attention = new == "HELD" and after.get("hold_reason") == "attention"
+        if new not in ENDED and "follow_up" not in after and not attention:
+            self.note(f"nobody follows up {after['key']}, which is {new}")
+        is_settled = old == new in ENDED and "follow_up" in before and "follow_up" not in after
+        if is_settled and new != "REFUSED":
+            self._check_announced(after)
+
+    def _check_announced(self, job: Any) -> None:
+        name = f"Retake {job['state'].capitalize()}"
+        if not any(
+            event["detail-type"] == name and event["detail"].get("job") == job["id"]
+            for event in self._cloud.events
+        ):
+            self.note(f"{job['key']} was settled without an event")
+
+    def _admission_written(self, after: Any) -> None:
+        limit = self._cloud.max_in_flight
+        leases = after["leases"]["expire_at"]
+        active = [end for end in leases.values() if end > self._kernel.now + 2]
+        if len(active) > limit:
+            self.note(f"{len(active)} leases, but at most {limit} may be in flight")
+
+    def _accepted(self, request: Request) -> None:
+        clip = self._clip_of(request)
+        if clip is None:
+            self.note(f"{request.clip_path} does not exist when its request is accepted")
+            return
+        self._clips[request.id] = clip
+        same = [
+            other
+            for other in self._cloud.segmind.ledger
+            if other.id != request.id and self._identity(other) == self._identity(request)
+        ]
+        if any(not other.fails or other.ends > request.created for other in same):
+            self.note(f"paid twice: {request.clip_path} {request.body.get('prompt')!r}")
+
+    def _clip_of(self, request: Request) -> bytes | None:
+        host, _, path = request.clip_path.partition("/")
+        bucket, key = self._cloud.storage.buckets[host.partition(".")[0]], unquote(path)
+        version = parse_qs(urlsplit(request.body["video_url"]).query).get("versionId")
+        found = bucket.versions.get((key, version[0])) if version else bucket.objects.get(key)
+        return found.body if found else None
+
+    def _identity(self, request: Request) -> tuple[bytes | None, str, str]:
+        frame = request.body.get("first_frame_url", "").partition("?")[0]
+        return self._clips.get(request.id), request.body.get("prompt", ""), frame
+
+    # ─── At the end ───────────────────────────────────────────────────────────────────────────
+
+    def check(self, plans: list[Plan]) -> None:
+        """Check what must hold when everything has come to its end."""
+        self.problems += self._cloud.segmind.problems
+        jobs = [item for key, item in self._cloud.database.items.items() if key[0][:4] == "job#"]
+        self._check_money(jobs)
+        self._check_leftovers(jobs)
+        self._check_files(jobs)
+        for plan in plans:
+            self._check_answers(plan)
+
+    def _check_money(self, jobs: list[Any]) -> None:
+        known = {job["request_id"]: job for job in jobs if "request_id" in job}
+        waits = [job for job in jobs if job["state"] not in ENDED]
+        for request in self._cloud.segmind.ledger:
+            if request.fails:
+                continue
+            job = known.get(request.id)
+            if job is None and not waits:
+                self.note(f"nobody knows the paid request {request.id}")
+            elif job and job["state"] == "FAILED":
+                self.note(f"{job['key']} is FAILED, but was paid")
+        by_day: Counter[int] = Counter()
+        for request in self._cloud.segmind.ledger:
+            by_day[int(request.created // 86400)] += not request.fails
+        for count in by_day.values():
+            if count * BOOKED_USD > self._cloud.budget_usd + 1e-6:
+                self.note(f"{count} paid requests in a day, over the budget")
+        billed = sum(not request.fails for request in self._cloud.segmind.ledger) * PRICE_USD
+        summed = sum(
+            float(item["billed_usd"])
+            for key, item in self._cloud.database.items.items()
+            if key[0] == "costs"
+        )
+        unpriced = [job for job in jobs if job["state"] in PAID and "cost_usd" not in job]
+        if not waits and not unpriced and abs(billed - summed) > 1e-6:
+            self.note(f"Segmind billed {billed:.3f} USD, but the sums say {summed:.3f}")
+
+    def _check_leftovers(self, jobs: list[Any]) -> None:
+        cloud = self._cloud
+        for job in jobs:
+            attention = job.get("hold_reason") == "attention"
+            if job["state"] not in ENDED and not attention:
+                self.note(f"{job['key']} is still {job['state']}: {job.get('reason')}")
+            if job["state"] in ENDED and "follow_up" in job:
+                self.note(f"{job['key']} is {job['state']}, but not settled")
+        for queue in cloud.queues.values():
+            for message in queue.dead:
+                self.note(f"a dead letter: {message.body[:200]}")
+        leased = cloud.leases() & {job["id"] for job in jobs if job["state"] in ENDED}
+        if leased:
+            self.note(f"leases of jobs that have ended: {sorted(leased)}")
+        admission = cloud.database.items.get(("admission", "admission"))
+        if admission and admission.get("outbox"):
+            self.note(f"events that were not published: {admission['outbox']}")
+
+    def _check_files(self, jobs: list[Any]) -> None:
+        """Check that each name has one status file, and that it says what the table says."""
+        objects = self._cloud.storage.buckets[OUTPUT].objects
+        by_id = {job["id"]: job for job in jobs}
+        names: defaultdict[str, list[Any]] = defaultdict(list)
+        for key, version in objects.items():
+            for suffix in SUFFIXES:
+                if key.endswith(suffix):
+                    names[key.removesuffix(suffix)].append((suffix, json.loads(version.body)))
+        for name, found in names.items():
+            if len(found) > 1:
+                self.note(f"{name} has two status files")
+            for suffix, status in found:
+                job = by_id.get(status.get("job"))
+                if job and job["state"] != status["state"]:
+                    self.note(f"{name} says {status['state']}, but its job is {job['state']}")
+                wrong = status["state"] in ("REFUSED", "FAILED", "LOST")
+                if wrong != (suffix == SUFFIXES[1]):
+                    self.note(f"{name}{suffix} says {status['state']}")
+        videos = {version.body for version in self._cloud.storage.buckets[OUTPUT].versions.values()}
+        contents = {each.id: each.content for each in self._cloud.segmind.ledger}
+        for job in jobs:
+            if job["state"] == "DELIVERED" and contents[job["request_id"]] not in videos:
+                self.note(f"{job['key']} is DELIVERED, but its video is not in the bucket")
+
+    def _check_answers(self, plan: Plan) -> None:
+        """Check that what is in the bucket was answered, and with the right video."""
+        inputs = self._cloud.storage.buckets[INPUT].objects
+        outputs = self._cloud.storage.buckets[OUTPUT].objects
+        for key, kind in plan.clips.items():
+            if key not in inputs:
+                continue
+            found = [outputs.get(key + suffix) for suffix in SUFFIXES]
+            statuses = [json.loads(version.body) for version in found if version]
+            if not statuses:
+                self.note(f"{key} ({kind}) has no answer")
+                continue
+            state = statuses[0]["state"]
+            if not self._is_possible(kind, key, state):
+                self.note(f"{key} ({kind}) is {state}: {statuses[0].get('message')}")
+            if state == "DELIVERED":
+                self._check_video(key, statuses[0])
+
+    def _is_possible(self, kind: str, key: str, state: str) -> bool:
+        inputs = self._cloud.storage.buckets[INPUT].objects
+        has_sidecar = key.rpartition(".")[0] + ".json" in inputs
+        if kind == "not_a_clip":
+            return state == "REFUSED"
+        if kind == "lone_clip" and not has_sidecar:
+            return state == "WAITING"
+        if kind == "refused" and b"promt" in inputs[key.rpartition(".")[0] + ".json"].body:
+            return state == "REFUSED"
+        lost = {"LOST"} if self._cloud.segmind.loses_results else set[str]()
+        return state in {"DELIVERED", "FAILED", "REFUSED", "HELD"} | lost
+
+    def _check_video(self, key: str, status: Any) -> None:
+        request = next(
+            each for each in self._cloud.segmind.ledger if each.id == status["request_id"]
+        )
+        video = self._cloud.storage.buckets[OUTPUT].objects.get(key)
+        clip = self._cloud.storage.buckets[INPUT].objects[key]
+        sidecar = self._cloud.storage.buckets[INPUT].objects.get(key.rpartition(".")[0] + ".json")
+        if video is None or video.body != request.content:
+            self.note(f"{key} is not the video of its request")
+        if self._clips.get(request.id) != clip.body:
+            self.note(f"{key} was made of another version of its clip")
+        wanted = json.loads(sidecar.body).get("prompt") if sidecar else "preset"
+        if request.body.get("prompt") != wanted:
+            self.note(f"{key} was made with {request.body.get('prompt')!r}, not {wanted!r}")
