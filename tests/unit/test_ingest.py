@@ -393,3 +393,24 @@ def test_a_sidecar_that_changes_while_its_clip_is_looked_at_is_read_again(
     monkeypatch.setattr(world.app.ingest, "_apply", change)
     [job_id] = ingest(world, "clip.json")
     assert world.job(job_id).sidecar == Sidecar(prompt="oil")
+
+
+def test_a_first_frame_that_is_no_image_refuses_the_job(world: World, clip_bytes: bytes) -> None:
+    world.drop("clip.mp4", clip_bytes)
+    world.drop("clip.json", FIRST_FRAME)
+    world.drop("look.png", b"<html>")
+    assert ingest(world, "clip.mp4") == set()
+    status = status_of(world, "clip.mp4")
+    assert (status["state"], status["field"]) == ("REFUSED", "first_frame")
+
+
+def test_a_first_frame_that_waited_is_forgotten_when_a_job_uses_it(
+    world: World, clip_bytes: bytes, look_bytes: bytes
+) -> None:
+    world.drop("look.png", look_bytes)
+    ingest(world, "look.png")
+    assert world.records.get("look.png").waiting
+    world.drop("clip.mp4", clip_bytes)
+    world.drop("clip.json", FIRST_FRAME)
+    assert ingest(world, "clip.mp4")
+    assert not world.records.get("look.png").exists

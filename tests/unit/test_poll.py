@@ -464,3 +464,9 @@ def test_the_next_schedule_follows_what_was_learned(world: World) -> None:
     assert len(world.app.render_times.recent()) == 200
     world.rendering()
     assert abs(world.executions.started[-1].schedule.ages[0] - 60) <= 15
+
+
+def test_a_job_that_has_ended_meanwhile_is_not_asked_about(world: World) -> None:
+    world.advance(world.rendering(), State.FAILED, reason="blocked")
+    world.segmind.during = lambda: pytest.fail("Segmind was asked")
+    assert world.poll().next_step is NextStep.SETTLE

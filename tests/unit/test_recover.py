@@ -831,3 +831,13 @@ def test_jobs_that_are_left_to_a_person_release_their_leases(table: Any) -> None
     world.pass_minutes(20, every=2)
     assert [world.job(job_id).hold_reason for job_id in jobs] == [HoldReason.ATTENTION] * 2
     assert world.admission.leases.expire_at == {}
+
+
+def test_a_history_that_ignores_the_page_ends_with_the_first_repetition(world: World) -> None:
+    lose_response(world)
+    world.segmind.pages = [history_page(*other_rows(3))] * 100
+    world.pass_minutes()
+    assert [page for page, _, _ in world.segmind.pages_requested] == [1, 2]
+    search = world.job().search
+    assert search
+    assert search.passes == 1

@@ -803,3 +803,12 @@ def test_a_job_that_alone_is_rejected_is_tried_again_15_minutes_later(world: Wor
     assert (world.job("bad").hold_reason, due_in(world, "bad")) == (HoldReason.CREDITS, 900)
     assert world.job("bad").held_since == int(world.clock.now)
     assert not world.admission.circuit.opened
+
+
+def test_a_job_that_is_denied_after_it_was_built_is_held_with_the_reason(table: Any) -> None:
+    world = World(table, requests_per_minute=1)
+    world.claimed()
+    world.signer.during = world.app.admission.request  # another function takes the last one
+    world.submit("j1")
+    assert (world.job().state, world.job().hold_reason) == (State.HELD, HoldReason.RATE)
+    assert world.segmind.sent == []
