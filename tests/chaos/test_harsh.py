@@ -1,6 +1,6 @@
 """Drops of every kind on a cloud as harsh as AWS can be.
 
-See `harsh.py` for the faults, and for HARSH and HARSH_SEED. `test_random.py` adds kills and stops.
+See `harsh.py` for the faults, and for HARSH and HARSH_SEED. `make simulate` adds kills and stops.
 """
 
 import random
