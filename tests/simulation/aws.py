@@ -137,14 +137,14 @@ class Function:
         timeout: float,
         create: Callable[[], Environment],
     ) -> None:
-        self._lambdas, self.name, self._timeout, self._create = lambdas, name, timeout, create
+        self.kernel, self.name = lambdas.kernel, name
+        self._lambdas, self._timeout, self._create = lambdas, timeout, create
         self._idle: list[Environment] = []
         self._invocations = 0
 
     def invoke(self, event: Any, done: Callable[[Outcome], object], hops: int = 0) -> None:
         """Invoke it, and call `done` when the invocation has ended."""
-        lambdas = self._lambdas
-        kernel = lambdas.kernel
+        lambdas, kernel = self._lambdas, self.kernel
         if len(lambdas.running) >= lambdas.concurrency or lambdas.throttles():
             kernel.log(f"{self.name} is throttled")
             kernel.after(0, lambda: done(Outcome(error="Lambda.TooManyRequestsException")))

@@ -50,7 +50,6 @@ class Invariants:
         self.problems: list[str] = []
         self.reached: Counter[tuple[str, str, str]] = Counter()
         self._clips: dict[str, bytes] = {}
-        self._redrops: Counter[bytes] = Counter()
         cloud.database.written = self._written
         cloud.segmind.accepted = self._accepted
 

@@ -134,8 +134,3 @@ class Process:
             self.is_killed = True
             self._waits += 1
             self._continue()
-
-    def die(self) -> None:
-        """End the process where it is; called by the process itself."""
-        self.is_killed = True
-        raise KilledError
