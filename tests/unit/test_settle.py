@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from retake.domain.admission import PRICE_USD
+from retake.domain.admission import LONG_LEASE_SECONDS, PRICE_USD
 from retake.domain.job import FollowUp, FollowUpQueue, Job, State
 from retake.observability import metrics
 from tests.support.drops import drop_again, status_of
@@ -90,3 +90,10 @@ def test_a_late_end_of_a_failed_run_does_not_disturb_the_next_submit(world: Worl
     world.segmind.submit_responses = [response(429, "slow down")]
     world.submit("j1")
     assert world.state() is State.HELD
+
+
+def test_a_long_lease_of_a_job_that_is_not_settled_yet_is_not_forgotten(world: World) -> None:
+    world.advance(world.rendering(), State.FAILED, reason="blocked")
+    world.clock.now += LONG_LEASE_SECONDS
+    world.app.settlement.release_forgotten()
+    assert set(world.admission.leases.expire_at) == {"j1"}
