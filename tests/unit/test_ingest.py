@@ -204,10 +204,41 @@ def test_a_job_that_lost_its_name_keeps_a_status_file(world: World, clip_bytes: 
     for sidecar in (INK, OIL):
         world.drop("clip.json", sidecar)
         jobs += ingest(world, "clip.json")
-    assert [world.job(each).shares_key for each in jobs] == [False, True]
     overtaken = f"clip.{jobs[0][:8]}.mp4"
     names = {status_of(world, name)["job"]: name for name in ("clip.mp4", overtaken)}
     assert names == {jobs[1]: "clip.mp4", jobs[0]: overtaken}
+
+
+def shares_key(world: World) -> dict[str, bool]:
+    """Return, by the prompt of each accepted job, whether another one was first under its key."""
+    return {job.sidecar.prompt or "": job.shares_key for job in accepted_jobs(world) if job.sidecar}
+
+
+def test_only_the_first_job_of_a_key_does_not_share_it_however_often_it_starts_again(
+    world: World, clip_bytes: bytes
+) -> None:
+    world.drop("clip.mp4", clip_bytes)
+    for sidecar in (INK, OIL, INK, OIL, OIL):
+        world.drop("clip.json", sidecar)
+        for job_id in ingest(world, "clip.json"):
+            world.submit(job_id)
+            fail(world, job_id)
+    assert shares_key(world) == {"ink": False, "oil": True}
+
+
+def test_a_job_shares_its_key_though_its_function_died_before_it_was_written(
+    world: World, clip_bytes: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.drop("clip.mp4", clip_bytes)
+    world.drop("clip.json", INK)
+    ingest(world, "clip.json")
+    world.drop("clip.json", OIL)
+    monkeypatch.setattr(world.jobs, "create", kill)
+    with pytest.raises(Killed):
+        ingest(world, "clip.json")
+    monkeypatch.undo()
+    ingest(world, "clip.json")
+    assert shares_key(world) == {"ink": False, "oil": True}
 
 
 def test_a_job_that_has_ended_gets_no_status_file_for_losing_its_name(

@@ -133,7 +133,7 @@ class InputStore:
             sets += ", etag = :etag, sha256 = :sha256"
             values |= {":etag": drop.clip.etag, ":sha256": drop.clip.sha256}
         if accepted:
-            sets += ", accepted_job = :job"
+            sets += ", accepted_job = :job, first_job = if_not_exists(first_job, :job)"
         if sidecar:
             sets += ", pair_version = :pair, sidecar = :sidecar"
             values |= {":pair": drop.pair_version, ":sidecar": sidecar.canonical()}

@@ -53,7 +53,8 @@ class InputRecord:
         waiting: what its file waits for; `None` when it is part of a job.
         newest_job: the job of its newest drop; it owns the name of the result.
         accepted_job: its newest job that may bring a video, so not one that was refused.
-        dropped_at: when that drop was made, by the bucket's clock.
+        first_job: its first job that could bring a video.
+        dropped_at: when the newest drop was made, by the bucket's clock.
         pair_version: the clip and sidecar that were last accepted, see `Drop.pair_version`.
         sidecar: the instructions that pair was accepted with, whatever a preset says by now.
         follow_up: when a waiting file is looked at again.
@@ -66,6 +67,7 @@ class InputRecord:
     waiting: Waiting | None = None
     newest_job: str | None = None
     accepted_job: str | None = None
+    first_job: str | None = None
     dropped_at: datetime | None = None
     pair_version: str = ""
     sidecar: Sidecar | None = None

@@ -167,8 +167,8 @@ class Job:
         sidecar: the instructions, with the preset of the folder filled in; `None` when they
             could not be read, and then the job is refused.
         seconds: the clip's duration.
-        shares_key: whether its key had an accepted job before. Segmind then gets a copy, whose
-            name tells their requests apart where the history shows only paths. Set by submit.
+        shares_key: whether another job was accepted first under its key. Segmind then gets a copy,
+            whose name tells their requests apart where the history shows only paths. Set by submit.
         state: where the job stands.
         entered: when each state was entered for the last time.
         run: number of the wait-loop execution; goes up when the job is retried or its

@@ -225,7 +225,7 @@ class Claims:
             overtaken = "overtaken by a newer drop, or accepted with other instructions"
             logger.info(overtaken, job_id=job.id, key=job.key)
             return None
-        shares_key = before.accepted_job not in (None, job.id)
+        shares_key = before.first_job not in (None, job.id)
         created = self._jobs.create(replace(job, shares_key=shares_key), replaces=replaces)
         if before.newest_job and before.newest_job != job.id:
             former = self._jobs.get(before.newest_job)
