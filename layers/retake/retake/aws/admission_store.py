@@ -23,10 +23,10 @@ class AdmissionStore:
 
     Parameters:
         table: a boto3 Table.
-        clock: returns seconds that never jump.
+        clock: returns seconds since the epoch, which go on while Lambda has frozen the function.
     """
 
-    def __init__(self, *, table: Any, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, table: Any, clock: Callable[[], float] = time.time) -> None:
         self._table, self._clock = table, clock
         self._last: tuple[Admission, int] | None = None
         self._last_at = 0.0

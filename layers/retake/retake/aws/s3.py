@@ -70,7 +70,8 @@ class StagedFile:
     Attributes:
         key: its key.
         version: its version id, so that a file that is dropped under this key before Segmind
-            fetches it is not rendered instead; `None` when the bucket has no versions.
+            fetches it is not rendered instead; `None` where versioning is off, which the template
+            never does.
     """
 
     key: str

@@ -16,11 +16,11 @@ class ApiKey:
     Parameters:
         client: a Secrets Manager client.
         secret_arn: the secret.
-        clock: returns seconds from any start.
+        clock: returns seconds since the epoch, which go on while Lambda has frozen the function.
     """
 
     def __init__(
-        self, *, client: Any, secret_arn: str, clock: Callable[[], float] = time.monotonic
+        self, *, client: Any, secret_arn: str, clock: Callable[[], float] = time.time
     ) -> None:
         self._client, self._secret_arn, self._clock = client, secret_arn, clock
         self._cached = ""

@@ -168,7 +168,10 @@ class SubmitRequests:
         return SubmitRequest(request, stored, job.sidecar.prompt or "")
 
     def send(self, submit: SubmitRequest) -> SubmitOutcome:
-        """Send a request, once more if its key was rejected and has been rotated meanwhile."""
+        """Send a request, once more if its key was rejected and has been rotated meanwhile.
+
+        The second time needs an admitted request of its own.
+        """
         outcome = read_submit(self._segmind.send(submit.request), submit.prompt)
         rejected_key = isinstance(outcome, Deferred) and outcome.hold_reason is HoldReason.KEY
         has_new_key = rejected_key and self._segmind.refresh_key(submit.request)
