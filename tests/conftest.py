@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from tests.simulation.dynamodb import Table
 from tests.support import media
+from tests.support.aws.dynamodb import Table
 from tests.support.server import Server, serving
 from tests.support.world import World, jobs_table
 

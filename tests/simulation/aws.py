@@ -11,9 +11,10 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
+from tests.support.aws.wire import Call, Wire, client_error
+
 from . import jsonata
 from .kernel import Kernel, Process
-from .wire import Call, Wire, client_error
 
 MAX_HOPS = 16  # Lambda stops a chain of messages and functions after about so many
 STARTUP_SECONDS = 0.4

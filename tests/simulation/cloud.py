@@ -20,6 +20,9 @@ from retake import bootstrap
 from retake.bootstrap import Application
 from retake.domain.admission import Quotas
 from retake.settings import Settings
+from tests.support.aws.dynamodb import Database, Table
+from tests.support.aws.s3 import S3, Storage, Version
+from tests.support.aws.wire import Call, client_error
 from tests.support.stand_ins import signed
 from tests.support.template import DEFINITION, RESOURCES, ROOT, TEMPLATE
 
@@ -36,12 +39,9 @@ from .aws import (
     StepFunctions,
     invoke_async,
 )
-from .dynamodb import Database, Table
 from .kernel import Kernel, Process
-from .s3 import S3, Storage, Version
 from .segmind import BASE, HISTORY, Account, Segmind, Transport
 from .weather import STORM_SECONDS, Weather
-from .wire import Call, client_error
 
 FUNCTIONS = ("submit", "poll", "deliver", "settle", "sweep")
 INPUT, OUTPUT = "input", "output"

@@ -13,11 +13,10 @@ from local.cloud import CREDENTIALS, CloudConfig
 from local.cloud.processes import stop
 from local.cloud.servers import start_ministack
 from tests.support import mocked
+from tests.support.aws.dynamodb import Database, Table
+from tests.support.aws.s3 import S3, Storage
 from tests.support.stand_ins import REGION
 from tests.support.template import RESOURCES
-
-from .dynamodb import Database, Table
-from .s3 import S3, Storage
 
 KEY = {"pk": "a", "sk": "b"}
 # Where moto or the emulator does not behave as AWS, by the name of the test.

@@ -10,9 +10,9 @@ from retake.domain.poll_schedule import PollSchedule
 from retake.domain.sidecar import Sidecar
 from retake.domain.wait_loop import WaitLoop
 from retake.settings import Settings
-from tests.simulation.dynamodb import Database, Table
-from tests.simulation.s3 import S3, Storage
 
+from .aws.dynamodb import Database, Table
+from .aws.s3 import S3, Storage
 from .stand_ins import (
     Clock,
     FakeDropQueue,

@@ -14,7 +14,7 @@ import pytest
 from bench import costs
 from retake.domain.job import State
 from retake.segmind.responses import Response
-from tests.simulation.wire import Call, direct
+from tests.support.aws.wire import Call, direct
 from tests.support.world import World
 
 PAGE = Path(__file__).parents[2] / "docs" / "costs.md"

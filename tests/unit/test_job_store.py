@@ -23,7 +23,7 @@ from retake.domain.job import (
 )
 from retake.domain.refusal import Refusal
 from retake.domain.sidecar import Sidecar
-from tests.simulation.dynamodb import Table
+from tests.support.aws.dynamodb import Table
 from tests.support.jobs import DROPPED_AT, new_job
 from tests.support.stand_ins import NOW, AtomicTable, Clock
 

@@ -1,7 +1,7 @@
 """S3 in memory: versioned buckets, as a boto3 client.
 
 It covers what the pipeline uses, with consistent reads and conditional writes as S3 has them.
-`test_contract.py` holds it against moto and the emulator.
+`tests/simulation/test_contract.py` holds it against moto and the emulator.
 """
 
 import hashlib

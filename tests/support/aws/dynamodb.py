@@ -1,8 +1,8 @@
 """DynamoDB in memory: one table with its indexes, as a boto3 Table.
 
-It covers what the pipeline uses. `test_contract.py` holds it against moto and the emulator. What
-it does as AWS does, and those do not: an index can lag (`lag`), and a page can be small
-(`page_bytes`).
+It covers what the pipeline uses. `tests/simulation/test_contract.py` holds it against moto and the
+emulator. What it does as AWS does, and those do not: an index can lag (`lag`), and a page can be
+small (`page_bytes`).
 """
 
 import time
