@@ -18,7 +18,7 @@ from .kernel import Kernel, Process
 
 MAX_HOPS = 16  # Lambda stops a chain of messages and functions after about so many
 STARTUP_SECONDS = 0.4
-LOST_IN_TRANSIT = 0.01  # seconds that a message is on its way
+TRANSIT_SECONDS = 0.01  # that a message is on its way
 
 
 @dataclass
@@ -48,6 +48,11 @@ class Queue:
     Parameters:
         kernel: the clock.
         properties: those of the template.
+
+    Attributes:
+        visibility: seconds that a message is invisible after it was received.
+        messages: those that were not deleted, by their ids.
+        dead: those in the dead-letter queue.
         arrived: called when a message can be received.
     """
 
@@ -67,7 +72,7 @@ class Queue:
         at = self._kernel.now + delay
         message = Message(f"m{self._number}", body, hops, visible_at=at)
         self.messages[message.id] = message
-        self._kernel.after(delay + LOST_IN_TRANSIT, lambda: self.arrived())
+        self._kernel.after(delay + TRANSIT_SECONDS, lambda: self.arrived())
         return message.id
 
     def receive(self, limit: int) -> list[Message]:
@@ -82,7 +87,7 @@ class Queue:
             message.receives += 1
             message.visible_at = self._kernel.now + self.visibility
             message.receipt = f"{message.id} {message.receives}"
-            self._kernel.after(self.visibility + LOST_IN_TRANSIT, lambda: self.arrived())
+            self._kernel.after(self.visibility + TRANSIT_SECONDS, lambda: self.arrived())
             found.append(message)
         return found
 
@@ -287,16 +292,13 @@ class EventSource:
         self._function.invoke({"Records": [record]}, done, message.hops + 1)
 
 
-def invoke_async(
-    function: Function, event: Any, config: Mapping[str, Any], failed: Callable[[str], object]
-) -> None:
+def invoke_async(function: Function, event: Any, config: Mapping[str, Any]) -> None:
     """Invoke a function as EventBridge does: again after an error, within the limits of `config`.
 
     Parameters:
         function: the function.
         event: its event.
         config: its `EventInvokeConfig`.
-        failed: called with the event when all tries have failed.
     """
     kernel = function._lambdas.kernel
     began = kernel.now
@@ -313,9 +315,7 @@ def invoke_async(
         tries += not throttled
         pause = 5 if throttled else 60 * tries
         expired = kernel.now + pause > began + config["MaximumEventAgeInSeconds"]
-        if expired or tries > config["MaximumRetryAttempts"]:
-            failed(json.dumps(event))
-        else:
+        if not expired and tries <= config["MaximumRetryAttempts"]:
             kernel.after(pause, invoke)
 
     invoke()

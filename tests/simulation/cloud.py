@@ -45,7 +45,6 @@ from .weather import STORM_SECONDS, Weather
 
 FUNCTIONS = ("submit", "poll", "deliver", "settle", "sweep")
 INPUT, OUTPUT = "input", "output"
-TRIES = 5  # of boto3, for one call
 MAX_SKEW_SECONDS = 1.5  # of a function's clock
 WRITES = ("Put", "Update", "Delete", "Transact", "Send", "Start", "Copy", "Complete", "Publish")
 _THROTTLED = {"dynamodb": "ThrottlingException", "s3": "SlowDown"}
@@ -103,7 +102,6 @@ class Cloud:
         self.storage.buckets[INPUT].created = self._object_created
         self.segmind = Segmind(kernel, kernel.dice("segmind"), lambda: self.weather, account)
         self.max_in_flight = Quotas(account.per_minute).max_in_flight
-        self.emails: list[Mapping[str, Any]] = []
         self.events: list[dict[str, Any]] = []
         self.settings = Settings(
             stack_id="stack",
@@ -135,7 +133,6 @@ class Cloud:
             name: Queue(kernel, RESOURCES[name]["Properties"])
             for name in ("DropQueue", "NotificationQueue")
         }
-        self.dead_events: list[str] = []
         submit = _properties("submit")["Events"]["Drop"]["Properties"]
         assert submit["BatchSize"] == 1
         EventSource(
@@ -221,7 +218,7 @@ class Cloud:
         config = _properties("settle")["EventInvokeConfig"]
 
         def invoke() -> None:
-            invoke_async(self.functions["settle"], event, config, self.dead_events.append)
+            invoke_async(self.functions["settle"], event, config)
 
         self._send_event(invoke, f"of execution {execution.name}")
 
@@ -233,7 +230,7 @@ class Cloud:
             weather = self.weather
             if dice.random() >= weather.schedule_missed:
                 for _ in range(2 if dice.random() < weather.schedule_doubled else 1):
-                    invoke_async(self.functions["sweep"], {}, config, lambda _: None)
+                    invoke_async(self.functions["sweep"], {}, config)
             self.kernel.after(60, minute)
 
         self.kernel.after(dice.uniform(0, 60), minute)
@@ -281,15 +278,11 @@ class Cloud:
                 wire,
             ),
             notification_sqs=sqs,
-            notification_sns=Client("sns", "Publish", "publish", self._publish, wire),
+            notification_sns=Client("sns", "Publish", "publish", lambda _: {}, wire),
             table=lambda _: Table(self.database, wire=wire),
         )
         clients.s3.create = clients.sts.create = lambda: None
         return clients
-
-    def _publish(self, request: Mapping[str, Any]) -> Any:
-        self.emails.append(request)
-        return {}
 
     # ─── The wire ─────────────────────────────────────────────────────────────────────────────
 

@@ -1,6 +1,7 @@
 """Segmind over virtual time: its API, its history, its result files, and the ledger of its bill.
 
-It behaves as SEGMIND's documentation says in all its variants: which one, the dice decide.
+It behaves as Segmind's documentation and its users say, in all variants: which one, the dice
+decide.
 """
 
 import json
@@ -105,7 +106,8 @@ class Segmind:
     Attributes:
         ledger: the accepted requests.
         arrivals: when each request to the API arrived, except what AWS has delayed.
-        problems: what a client must never do.
+        problems: what a client must never do, and did.
+        accepted: called with each request that is accepted.
         history_fails_until: when the list of requests can be read again.
         loses_results: whether some results are gone for good.
     """
@@ -237,7 +239,7 @@ class Segmind:
         self._by_id[request.id] = request
         self.account.credits_usd -= PRICE_USD
         if request.fails:
-            self._kernel.after(queued + render, lambda: self._refund())
+            self._kernel.after(queued + render, self._refund)
         self.accepted(request)
         return request
 
@@ -251,10 +253,9 @@ class Segmind:
     def _record(self, request_id: str, wants_status: bool) -> httpx.Response:
         now = self._kernel.now
         found = self._by_id.get(request_id)
-        missing = found is None or (now < found.known_from and self._hits(0.5))
         if (
             found is None
-            or missing
+            or (now < found.known_from and self._hits(0.5))
             or now > found.created + RECORD_SECONDS
             or self._lacks(found, 1)
         ):
