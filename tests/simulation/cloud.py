@@ -87,7 +87,7 @@ class Cloud:
         budget_usd: float,
         concurrency: int = 10,
     ) -> None:
-        self.kernel, self._storm = kernel, weather
+        self.kernel, self.storm = kernel, weather
         self._storm_ends = kernel.now + STORM_SECONDS
         self._dice = kernel.dice("cloud")
         self.account, self.budget_usd = account, budget_usd
@@ -173,7 +173,7 @@ class Cloud:
     @property
     def weather(self) -> Weather:
         """Return the weather: calm after the storm."""
-        return self._storm if self.kernel.now < self._storm_ends else _CALM
+        return self.storm if self.kernel.now < self._storm_ends else _CALM
 
     def _lag(self, dice: Random) -> float:
         return dice.uniform(0.5, 20) if dice.random() < self.weather.slow_index else 0.1

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from .cloud import INPUT, OUTPUT, Cloud
 from .drops import Plan
 from .kernel import Kernel
-from .segmind import PRICE_USD, Request
+from .segmind import PRICE_USD, Request, day_of
 
 BOOKED_USD = 0.60
 FORWARD = {
@@ -50,6 +50,8 @@ class Invariants:
         self.problems: list[str] = []
         self.reached: Counter[tuple[str, str, str]] = Counter()
         self._clips: dict[str, bytes] = {}
+        self._leases: dict[str, float] = {}
+        self._uncorrected: set[tuple[str, float]] = set()  # bookings that nobody corrects any more
         cloud.database.written = self._written
         cloud.segmind.accepted = self._accepted
 
@@ -84,6 +86,8 @@ class Invariants:
         if paid and old != "FAILED" and after.get("request_id") != paid:
             self.note(f"{after['key']} lost its paid request {paid}")
         attention = new == "HELD" and after.get("hold_reason") == "attention"
+        if attention or new == "LOST":  # it is not known whether it was paid, or how much
+            self._uncorrected.add((after["id"], 0))
         if new not in ENDED and "follow_up" not in after and not attention:
             self.note(f"nobody follows up {after['key']}, which is {new}")
         is_settled = old == new in ENDED and "follow_up" in before and "follow_up" not in after
@@ -101,6 +105,10 @@ class Invariants:
     def _admission_written(self, after: Any) -> None:
         limit = self._cloud.max_in_flight
         leases = after["leases"]["expire_at"]
+        for job, end in self._leases.items():
+            if end <= self._kernel.now + 2 and leases.get(job) != end:  # it has expired
+                self._uncorrected.add((job, end))
+        self._leases = leases
         active = [end for end in leases.values() if end > self._kernel.now + 2]
         if len(active) > limit:
             self.note(f"{len(active)} leases, but at most {limit} may be in flight")
@@ -159,6 +167,7 @@ class Invariants:
         for count in by_day.values():
             if count * BOOKED_USD > self._cloud.budget_usd + 1e-6:
                 self.note(f"{count} paid requests in a day, over the budget")
+        self._check_booked()
         billed = sum(not request.fails for request in self._cloud.segmind.ledger) * PRICE_USD
         summed = sum(
             float(item["billed_usd"])
@@ -168,6 +177,19 @@ class Invariants:
         unpriced = [job for job in jobs if job["state"] in PAID and "cost_usd" not in job]
         if not waits and not unpriced and abs(billed - summed) > 1e-6:
             self.note(f"Segmind billed {billed:.3f} USD, but the sums say {summed:.3f}")
+
+    def _check_booked(self) -> None:
+        """Check that no more is booked for today than was paid, or may have been."""
+        admission = self._cloud.database.items.get(("admission", "admission"))
+        if admission is None:
+            return
+        budget = admission["budget"]
+        ledger = self._cloud.segmind.ledger
+        paid = sum(not each.fails and day_of(each.created) == budget["day"] for each in ledger)
+        unknown = len(self._uncorrected) + len(self._cloud.leases())
+        most = PRICE_USD * paid + BOOKED_USD * unknown
+        if float(budget["booked_usd"]) > most + 1e-6:
+            self.note(f"{budget['booked_usd']} USD are booked, but at most {most:.3f} were paid")
 
     def _check_leftovers(self, jobs: list[Any]) -> None:
         cloud = self._cloud
@@ -239,8 +261,14 @@ class Invariants:
             return state == "WAITING"
         if kind == "refused" and b"promt" in inputs[key.rpartition(".")[0] + ".json"].body:
             return state == "REFUSED"
-        lost = {"LOST"} if self._cloud.segmind.loses_results else set[str]()
-        return state in {"DELIVERED", "FAILED", "REFUSED", "HELD"} | lost
+        storm = self._cloud.storm
+        return {
+            "DELIVERED": True,
+            "HELD": True,  # for a person, or it is noted elsewhere
+            "FAILED": storm.render_failed > 0,
+            "REFUSED": storm.submit_rejected > 0,
+            "LOST": self._cloud.segmind.loses_results,
+        }.get(state, False)
 
     def _check_video(self, key: str, status: Any) -> None:
         request = next(

@@ -293,7 +293,7 @@ class Segmind:
         rows = [
             self._row(request)
             for request in reversed(self.ledger)
-            if request.listed_from <= now and first <= _day(request.created) <= last
+            if request.listed_from <= now and first <= day_of(request.created) <= last
         ]
         size, page = int(query["per_page"][0]), int(query["page"][0])
         rows = rows[size * (page - 1) : size * page]
@@ -398,5 +398,6 @@ def _result(request: Request) -> dict[str, Any]:
     return shapes[request.shape]
 
 
-def _day(second: float) -> str:
+def day_of(second: float) -> str:
+    """Return the day of a second (UTC), in ISO 8601."""
     return datetime.fromtimestamp(second, UTC).date().isoformat()

@@ -58,6 +58,10 @@ def test_a_history_that_holds_keeps_no_trace() -> None:
     assert run_one(4, 1).trace == []
 
 
+def test_every_planted_bug_fits_the_code() -> None:
+    assert [bug.name for bug in BUGS if (ROOT / bug.file).read_text().count(bug.old) != 1] == []
+
+
 @pytest.mark.parametrize(
     "bug",
     [bug for bug in BUGS if any(words in bug.name for words in QUICKLY_FOUND)],
