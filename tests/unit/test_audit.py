@@ -75,6 +75,25 @@ def test_a_pair_whose_events_never_came_is_accepted(world: World, clip_bytes: by
     assert [job.state for job in accepted_jobs(world)] == [State.CLAIMED]
 
 
+def test_a_sidecar_that_was_overwritten_within_the_same_second_is_found(
+    world: World, clip_bytes: bytes
+) -> None:
+    world.storage.clock = lambda: NOW - 1000
+    world.drop("clip.mp4", clip_bytes)
+    world.drop("clip.json", SIDECAR)
+    ingest(world, "clip.json")
+    world.sweep()
+    assert world.queue.keys == []
+    world.drop("clip.json", b'{"prompt": "another one"}')  # its event never comes
+    world.clock.now += YOUNG_INTERVAL_SECONDS
+    world.app.audit._store.write(Audit())  # its pass had seen the first one
+    world.sweep()
+    assert world.queue.keys == ["clip.json"]
+    ingest(world)
+    prompts = {job.sidecar.prompt for job in accepted_jobs(world) if job.sidecar}
+    assert prompts == {"ink", "another one"}
+
+
 def test_a_lone_clip_whose_event_never_came_is_shown(world: World) -> None:
     world.drop("clip.mov", b"video")
     world.drop("lone.mp4", b"video")

@@ -91,6 +91,7 @@ FULL_RECORD = InputRecord(
     accepted_job="j1",
     first_job="j0",
     dropped_at=THEN,
+    etags="e1 e2",
     pair_version="v1 v2",
     sidecar=SIDECAR,
     follow_up=FOLLOW_UP,
@@ -196,6 +197,7 @@ def test_an_input_record_is_read_as_its_store_writes_it(world: World) -> None:
         accepted_job="j1",
         first_job="j1",
         dropped_at=THEN,
+        etags="e1 e1",
         pair_version="v1 v2",
         sidecar=SIDECAR,
     )

@@ -75,7 +75,7 @@ class Storage:
     """
 
     def __init__(self, *buckets: str, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
+        self.clock = clock
         self._number = 0
         self.buckets = {name: Bucket() for name in buckets}
 
@@ -90,7 +90,7 @@ class Storage:
             body=body,
             etag=etag or _etag(body),
             id=self.next_id(),
-            modified=datetime.fromtimestamp(int(self._clock()), UTC),
+            modified=datetime.fromtimestamp(int(self.clock()), UTC),
             fields=fields,
         )
         found = self.buckets[bucket]

@@ -121,11 +121,13 @@ class InputStore:
             The record as it was before; `None` when a newer drop owns the key, or this pair was
             accepted with other instructions.
         """
-        sets = "SET newest_job = :job, dropped_at = :at, #bucket = :bucket, #key = :key"
+        sets = "SET newest_job = :job, dropped_at = :at, etags = :etags"
+        sets += ", #bucket = :bucket, #key = :key"
         condition = "(attribute_not_exists(dropped_at) OR dropped_at <= :at OR newest_job = :job)"
         values: dict[str, Any] = {
             ":job": job_id,
             ":at": drop.dropped_at.isoformat(timespec="milliseconds"),
+            ":etags": drop.etags,
             ":bucket": drop.bucket,
             ":key": drop.clip.key,
         }

@@ -88,6 +88,11 @@ class Drop:
         return " ".join(file.version_label for file in self._files)
 
     @property
+    def etags(self) -> str:
+        """Return the ETags of the files."""
+        return " ".join(file.etag for file in self._files)
+
+    @property
     def pair_version(self) -> str:
         """Return what tells this clip with its sidecar, or without one, from later ones.
 

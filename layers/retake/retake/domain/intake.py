@@ -55,6 +55,7 @@ class InputRecord:
         accepted_job: its newest job that may bring a video, so not one that was refused.
         first_job: its first job that could bring a video.
         dropped_at: when the newest drop was made, by the bucket's clock.
+        etags: the ETags of the files of the newest drop, see `Drop.etags`.
         pair_version: the clip and sidecar that were last accepted, see `Drop.pair_version`.
         sidecar: the instructions that pair was accepted with, whatever a preset says by now.
         follow_up: when a waiting file is looked at again.
@@ -69,6 +70,7 @@ class InputRecord:
     accepted_job: str | None = None
     first_job: str | None = None
     dropped_at: datetime | None = None
+    etags: str = ""
     pair_version: str = ""
     sidecar: Sidecar | None = None
     follow_up: FollowUp | None = None
@@ -79,6 +81,16 @@ class InputRecord:
         """Return a clip with its SHA-256, if this very version was hashed before."""
         known = clip.has_random_etag and clip.etag == self.etag
         return replace(clip, sha256=self.sha256) if known else clip
+
+    def has_seen(self, file: InputFile) -> bool:
+        """Tell whether a file is as old as the newest drop, so that it was looked at then.
+
+        Amazon S3 states whole seconds, and a file can be overwritten within one: then its ETag
+        decides.
+        """
+        if self.dropped_at is None or self.dropped_at < file.modified:
+            return False
+        return self.dropped_at > file.modified or file.etag in self.etags.split()
 
     @property
     def exists(self) -> bool:

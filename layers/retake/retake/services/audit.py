@@ -68,5 +68,4 @@ class BucketAudit:
             keys = clip_keys(file.key)
         elif kind_of(file.key) is FileKind.IMAGE:
             keys = self._records.clips_of_first_frame(file.key)[:1]
-        records = [record, *map(self._records.get, keys)]
-        return any(each.dropped_at and each.dropped_at >= file.modified for each in records)
+        return any(each.has_seen(file) for each in [record, *map(self._records.get, keys)])
