@@ -144,8 +144,8 @@ BUGS = [
     Bug(
         "a result that is ready is not delivered",
         "statemachine/modify_video.asl.json",
-        "\"$states.input.next = 'DELIVER'",
-        "\"$states.input.next = 'DELIVERED'",
+        "$states.input.next = 'DELIVER'",
+        "$states.input.next = 'DELIVERED'",
     ),
     Bug(
         "a pause is ignored",
