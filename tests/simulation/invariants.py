@@ -53,7 +53,9 @@ class Invariants:
         self._leases: dict[str, float] = {}
         self._uncorrected: set[tuple[str, float]] = set()  # bookings that nobody corrects any more
         cloud.database.written = self._written
+        self._pause_began = self._pause_ends = 0.0
         cloud.segmind.accepted = self._accepted
+        cloud.segmind.arrived = self._arrived
 
     def note(self, problem: str) -> None:
         """Note a problem, where it happens in the trace."""
@@ -105,6 +107,9 @@ class Invariants:
     def _admission_written(self, after: Any) -> None:
         limit = self._cloud.max_in_flight
         leases = after["leases"]["expire_at"]
+        pause_ends = float(after["rate"].get("paused_until", 0))
+        if pause_ends > self._pause_ends:
+            self._pause_began, self._pause_ends = self._kernel.now, pause_ends
         for job, end in self._leases.items():
             if end <= self._kernel.now + 2 and leases.get(job) != end:  # it has expired
                 self._uncorrected.add((job, end))
@@ -112,6 +117,11 @@ class Invariants:
         active = [end for end in leases.values() if end > self._kernel.now + 2]
         if len(active) > limit:
             self.note(f"{len(active)} leases, but at most {limit} may be in flight")
+
+    def _arrived(self) -> None:
+        # A request may have been admitted shortly before the pause, and clocks differ.
+        if self._pause_began + 5 < self._kernel.now < self._pause_ends - 3:
+            self.note("a request was made although Segmind had asked for a pause")
 
     def _accepted(self, request: Request) -> None:
         clip = self._clip_of(request)

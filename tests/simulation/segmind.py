@@ -107,6 +107,7 @@ class Segmind:
         ledger: the accepted requests.
         arrivals: when each request to the API arrived, except what AWS has delayed.
         problems: what a client must never do, and did.
+        arrived: called when a request arrives that AWS has not delayed.
         accepted: called with each request that is accepted.
         history_fails_until: when the list of requests can be read again.
         loses_results: whether some results are gone for good.
@@ -120,6 +121,7 @@ class Segmind:
         self.ledger: list[Request] = []
         self.arrivals: list[float] = []
         self.problems: list[str] = []
+        self.arrived: Callable[[], None] = lambda: None
         self.accepted: Callable[[Request], None] = lambda _: None
         self._by_id: dict[str, Request] = {}
         self._bare_history = dice.random() < 0.3  # without the signatures of URLs
@@ -151,6 +153,7 @@ class Segmind:
             return self._fail(request)
         if not process.is_late:  # a function cannot know how long its next call to AWS will take
             self.arrivals.append(self._kernel.now)
+            self.arrived()
         if request.headers.get("x-api-key") != self.account.key:
             process.faults.add("key rejected")
             return _reply(401, {"error": "invalid_api_key", "status_code": 401})
