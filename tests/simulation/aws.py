@@ -348,7 +348,11 @@ class StateMachine:
         dice: the jitter of retries.
         definition: the definition, with the names of functions for their ARNs.
         functions: the functions by name.
-        ended: called with the status and input of an execution that ended outside its definition.
+        ended: called with an execution that ended outside its definition.
+
+    Attributes:
+        executions: all executions by name.
+        started: called with each execution that is started.
     """
 
     def __init__(
@@ -362,6 +366,7 @@ class StateMachine:
         self._kernel, self._dice, self._definition = kernel, dice, definition
         self._functions, self._ended = functions, ended
         self.executions: dict[str, Execution] = {}
+        self.started: Callable[[Execution], object] = lambda _: None
 
     def running(self) -> list[Execution]:
         """Return the executions in progress."""
@@ -376,6 +381,7 @@ class StateMachine:
             raise client_error("StartExecution", "ExecutionAlreadyExists")
         execution = self.executions[name] = Execution(name, text)
         self._kernel.log(f"execution {name} starts")
+        self.started(execution)
         seconds = self._definition["TimeoutSeconds"]
         self._kernel.after(seconds, lambda: self.end(execution, "TIMED_OUT"))
         self._enter(execution, self._definition["StartAt"], json.loads(text))

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from .aws import Execution
 from .cloud import INPUT, OUTPUT, Cloud
 from .drops import Plan
 from .kernel import Kernel
@@ -56,6 +57,7 @@ class Invariants:
         self._pause_began = self._pause_ends = 0.0
         cloud.segmind.accepted = self._accepted
         cloud.segmind.arrived = self._arrived
+        cloud.machine.started = self._started
 
     def note(self, problem: str) -> None:
         """Note a problem, where it happens in the trace."""
@@ -117,6 +119,16 @@ class Invariants:
         active = [end for end in leases.values() if end > self._kernel.now + 2]
         if len(active) > limit:
             self.note(f"{len(active)} leases, but at most {limit} may be in flight")
+
+    def _started(self, started: Execution) -> None:
+        job_id = started.name.rpartition("-")[0]
+        running = [
+            each.name
+            for each in self._cloud.machine.running()
+            if each.name.startswith(f"{job_id}-")
+        ]
+        if len(running) > 1:
+            self.note(f"two executions for one job: {running}")
 
     def _arrived(self) -> None:
         # A request may have been admitted shortly before the pause, and clocks differ.
