@@ -77,6 +77,7 @@ destroy: $(VENV)/.local ## remove the stack; it keeps your videos, unless ARGS=-
 # Each file holds only what the files before it do not, so they can be installed one after another.
 lock: $(VENV)/.tests ## pin the requirements again, with hashes
 	@cd layers/dependencies && ../../$(BIN)/$(COMPILE) requirements.in --output-file requirements.txt
+	@cd layers/media && ../../$(BIN)/$(COMPILE) requirements.in --output-file requirements.txt
 	@cd requirements && ../$(BIN)/$(COMPILE) local.in ../pyproject.toml --output-file local.txt
 	@cd requirements && ../$(BIN)/$(COMPILE) tests.in --output-file tests.txt \
 		$$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/--no-emit-package \1/p' local.txt)
@@ -101,8 +102,8 @@ $(VENV)/.local: $(VENV)/.python requirements/local.txt $(LAYER)
 	@touch $@
 
 $(BIN)/retake: $(VENV)/.local
-	@printf '#!/bin/sh\nPYTHONPATH="%s:%s" exec "%s" -P -m retake_cli "$$@"\n' \
-		'$(CURDIR)' '$(CURDIR)/layers/retake' '$(CURDIR)/$(BIN)/python' >$@
+	@printf '#!/bin/sh\nPYTHONPATH="%s:%s:%s" exec "%s" -P -m retake_cli "$$@"\n' '$(CURDIR)' \
+		'$(CURDIR)/layers/retake' '$(CURDIR)/layers/media' '$(CURDIR)/$(BIN)/python' >$@
 	@chmod +x $@
 
 $(VENV)/.tests: $(VENV)/.local requirements/tests.txt

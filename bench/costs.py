@@ -31,44 +31,46 @@ SEGMIND_JOB = 0.60
 # The calls to AWS that one job makes, from its two drops to its end, with five polls.
 # `tests/unit/test_costs.py` counts them.
 CALLS = {
-    "GetItem": 11,
-    "BatchGetItem": 11,
+    "GetItem": 12,
+    "BatchGetItem": 13,
     "PutItem": 11,
-    "UpdateItem": 5,
+    "UpdateItem": 8,
     "TransactWriteItems": 1,
     "Query": 2,
-    "HeadObject": 9,
-    "GetObject": 3,
-    "PutObject": 4,
-    "ListObjectsV2": 2,
+    "HeadObject": 10,
+    "GetObject": 11,
+    "PutObject": 8,
+    "CopyObject": 1,
+    "ListObjectsV2": 4,
 }
 # Writes by the kind of record, and the units of each: one per KB, two in a transaction, as many
 # again in the follow-up index, and twice as many there if the record moves. The entries of a job in
 # the other two indexes are written when it is created, and one of them moves when it ends.
-WRITES = {"job": 6, "costs": 1, "admission": 8, "input": 1, "request": 1, "renders": 1}
+WRITES = {"job": 7, "costs": 1, "admission": 8, "input": 3, "request": 1, "renders": 1}
 UNITS = {
-    "job": (6 + 3 * 6 + 8 + 6) / 6,
+    "job": (7 + 3 * 7 + 8 + 6) / 7,
     "costs": 2,
     "admission": 2,
-    "input": 1,
+    "input": 2,  # what was made of a clip is long
     "request": 1,
     "renders": 3,
 }
 
 # Iterations of the wait loop for the usual renders, see bench/waiting.py.
 ITERATIONS = 4.9
-TRANSITIONS = 3 * ITERATIONS + 3  # three each, and three for Deliver, Choice and Settle
-INVOCATIONS = 2 + ITERATIONS + 2
-MEMORY_GB = 0.5
+TRANSITIONS = 3 * ITERATIONS + 5  # three each; Fetch, Choice, Finish, Choice, Settle
+INVOCATIONS = 3 + 1 + ITERATIONS + 3
+MEMORY_GB, MEDIA_MEMORY_GB = 0.5, 2.94
 POLL_SECONDS = 0.4
-# Billed seconds of the two submits, the polls, deliver and settle. A generous estimate for a
+# Billed seconds of the three submits, the polls, fetch and settle. A generous estimate for a
 # result of 10 MB; not measured on AWS.
-SECONDS = {"submit": 2 * 0.8, "poll": ITERATIONS * POLL_SECONDS, "deliver": 2.0, "settle": 0.6}
+SECONDS = {"submit": 3 * 0.8, "poll": ITERATIONS * POLL_SECONDS, "fetch": 2.0, "settle": 0.6}
+MEDIA_SECONDS = 3.0 + 5.0  # prepare copies a clip that fits; finish decodes the film once
 LOG_BYTES = 12_000
 TRACES = 3  # of the two drops, and of the wait loop
-SQS_REQUESTS = 9
+SQS_REQUESTS = 15
 CLIP_GB = 0.01  # that Segmind downloads; the retake comes in, which is free
-STORED_GB = 0.02  # a clip and its retake, for a month
+STORED_GB = 0.04  # a clip, what was prepared of it, its render and its film, for a month
 AUDIT_READS = 4  # of the table, to find that a clip and its sidecar were ingested
 
 MONTH_SECONDS = 30 * 86400
@@ -77,7 +79,7 @@ SWEEP_SECONDS = 0.25
 SWEEP_READS = 8
 AUDITS = MONTH_SECONDS // 3600  # per month; each lists 1,000 objects at once
 SWEEP_LOG_BYTES = 1000
-LONG_POLLS = MONTH_SECONDS / 20 * 5  # per month: Lambda's five pollers wait 20 s each
+LONG_POLLS = MONTH_SECONDS / 20 * 10  # per month: five pollers of each queue wait 20 s
 EMAILS = MONTH_SECONDS // 60 // 5  # per month, at most: one per DigestMinutes
 METRICS = 10  # that are always published
 ALARMS = 7
@@ -106,13 +108,15 @@ def lines() -> list[Line]:
         Line("Step Functions", TRANSITIONS * TRANSITION),
         Line(
             "Lambda",
-            INVOCATIONS * INVOCATION + sum(SECONDS.values()) * gb_second,
+            INVOCATIONS * INVOCATION
+            + sum(SECONDS.values()) * gb_second
+            + MEDIA_SECONDS * MEDIA_MEMORY_GB * GB_SECOND,
             SWEEPS * (INVOCATION + SWEEP_SECONDS * gb_second),
         ),
         Line("DynamoDB", _dynamodb_per_job(), SWEEPS * SWEEP_READS * READ_UNIT),
         Line("S3 requests", _s3_per_job(), AUDITS * S3_WRITE),
         Line("S3 data transfer out, 10 MB per job", CLIP_GB * S3_OUT_GB),
-        Line("S3 storage, 20 MB per job for a month", STORED_GB * S3_GB_MONTH),
+        Line("S3 storage, 40 MB per job for a month", STORED_GB * S3_GB_MONTH),
         Line(
             "SQS, EventBridge",
             SQS_REQUESTS * SQS_REQUEST + EVENT,
@@ -138,7 +142,7 @@ def _dynamodb_per_job() -> float:
 
 def _s3_per_job() -> float:
     drops = 2
-    writes = CALLS["PutObject"] + CALLS["ListObjectsV2"] + drops
+    writes = CALLS["PutObject"] + CALLS["CopyObject"] + CALLS["ListObjectsV2"] + drops
     reads = CALLS["GetObject"] + CALLS["HeadObject"]
     return writes * S3_WRITE + reads * S3_READ
 

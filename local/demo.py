@@ -37,11 +37,13 @@ class DemoClip:
         key: its key in the input bucket.
         source: the ffmpeg source that draws it.
         sidecar: the content of its sidecar.
+        turn: degrees by which it must be turned to be upright, as clips of phones must.
     """
 
     key: str
     source: str
     sidecar: dict[str, str] = field(default_factory=dict)
+    turn: int = 0
 
     @property
     def path(self) -> Path:
@@ -63,9 +65,10 @@ class DemoClip:
 
 CLIPS = (
     DemoClip(
-        "shoot/zoom.mp4",
-        "mandelbrot=size=640x360:rate=24",
+        "shoot/zoom.MOV",
+        "mandelbrot=size=640x360:rate=30",
         {"prompt": "an ink drawing that breathes", "mode": "reimagine_2"},
+        turn=90,
     ),
     DemoClip(
         "shoot/bars.mp4",
@@ -113,10 +116,14 @@ def main() -> int:
 
 
 def _draw_media(narrator: Narrator) -> None:
-    narrator.say("drawing two clips and a first frame with ffmpeg")
-    encoding = ("-pix_fmt", "yuv420p", "-movflags", "+faststart")
+    narrator.say("drawing two clips with sound, and a first frame, with ffmpeg")
+    sound = ("-f", "lavfi", "-i", "aevalsrc=0.2*sin(2*PI*t*(220+55*t))")
     for clip in CLIPS:
-        _ffmpeg("-f", "lavfi", "-i", clip.source, "-t", "4", *encoding, clip.path)
+        drawn = clip.path.with_name(f"drawn{clip.path.suffix}")
+        picture = ("-f", "lavfi", "-i", clip.source)
+        _ffmpeg(*picture, *sound, "-t", "4", "-pix_fmt", "yuv420p", "-c:a", "aac", drawn)
+        _ffmpeg("-display_rotation:v:0", str(clip.turn), "-i", drawn, "-c", "copy", clip.path)
+        drawn.unlink()
     gradient = "gradients=size=640x360:n=4:seed=7"
     first_frame = CLIPS_FOLDER / "bars look.png"
     _ffmpeg("-f", "lavfi", "-i", gradient, "-frames:v", "1", first_frame)
@@ -164,9 +171,10 @@ def _read_status_files(s3: Any, bucket: str) -> Iterator[tuple[str, StatusFile]]
 def _download(cloud: Cloud, status_files: dict[str, StatusFile], narrator: Narrator) -> None:
     s3, bucket = cloud.client("s3"), cloud.outputs["OutputBucketName"]
     for clip in CLIPS:
-        if "result" in status_files[clip.key]:
-            s3.download_file(bucket, clip.key, str(clip.retake))
-            narrator.say(f"downloaded [bold]{clip.key}[/] from the output bucket")
+        if result := status_files[clip.key].get("result"):
+            key = result.removeprefix(f"s3://{bucket}/")
+            s3.download_file(bucket, key, str(clip.retake))
+            narrator.say(f"downloaded [bold]{key}[/] from the output bucket")
 
 
 def _write_gallery(cloud: Cloud) -> Path:

@@ -9,7 +9,7 @@ from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
 
 from .account import RESUME, explain_aws
-from .commands import cost, doctor, drop, gallery, ls, redrive, retry, show, watch
+from .commands import cost, doctor, drop, gallery, ls, redrive, refinish, retry, show, watch
 from .console import CommandError, Screen
 from .session import Session
 
@@ -19,6 +19,7 @@ _VERBS: tuple[Callable[..., Any], ...] = (
     show.show,
     watch.watch,
     retry.retry,
+    refinish.refinish,
     cost.cost,
     gallery.gallery,
     doctor.doctor,

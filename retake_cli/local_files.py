@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from retake.domain.footage import Footage
 from retake.domain.input_files import (
-    CONVERT_CURE,
     PRESET_NAME,
     FileKind,
     deciding_sidecar,
@@ -15,7 +15,7 @@ from retake.domain.input_files import (
     sidecar_key,
 )
 from retake.domain.limits import MAX_KEY_BYTES
-from retake.domain.media import IMAGE_HEADER_BYTES, check_clip, check_first_frame
+from retake.domain.media import IMAGE_HEADER_BYTES, check_first_frame
 from retake.domain.refusal import Refusal
 
 _ROOM_BYTES = 64  # of a key, for the longer names that are made of it
@@ -35,13 +35,17 @@ class LocalClip:
     key: str
     in_folder: bool
 
-    def check(self, max_seconds: float) -> Refusal | None:
-        """Check the key and the content; return `None` when the functions accept them.
+    def check(self, max_seconds: float) -> Footage | Refusal | None:
+        """Check the key and the content.
 
         Parameters:
             max_seconds: the duration that a clip must stay under.
+
+        Returns:
+            What the clip is, or why it is refused; `None` if FFmpeg's libraries are not installed,
+            and then the functions look at it.
         """
-        return _check_key(self) or _check_content(self.path, max_seconds)
+        return _check_key(self) or _look(self.path, max_seconds)
 
     def read_sidecar(self) -> bytes | None:
         """Read the sidecar beside the clip, if there is one."""
@@ -88,10 +92,7 @@ def _join_key(prefix: str, name: str) -> str:
 
 
 def _is_video(name: str) -> bool:
-    kind = kind_of(name)
-    if kind is FileKind.OTHER:
-        return refuse_by_name(name).cure == CONVERT_CURE
-    return kind is FileKind.CLIP
+    return kind_of(name) is FileKind.CLIP
 
 
 def _check_key(clip: LocalClip) -> Refusal | None:
@@ -99,7 +100,7 @@ def _check_key(clip: LocalClip) -> Refusal | None:
     if kind is FileKind.OTHER:
         return refuse_by_name(clip.path.name)
     if kind is not FileKind.CLIP:
-        return Refusal("it is not a clip", CONVERT_CURE)
+        return Refusal("it is not a clip", "name a video file")
     too_long = len(key.encode(errors="replace")) > MAX_KEY_BYTES - _ROOM_BYTES
     if too_long or not key.isprintable() or ".." in key.split("/"):
         return Refusal("its name cannot be a key in the bucket", "rename it, or change --prefix")
@@ -109,12 +110,9 @@ def _check_key(clip: LocalClip) -> Refusal | None:
     return None
 
 
-def _check_content(clip: Path, max_seconds: float) -> Refusal | None:
-    with clip.open("rb") as file:
-
-        def read_at(offset: int, length: int) -> bytes:
-            file.seek(offset)
-            return file.read(length)
-
-        checked = check_clip(read_at, clip.stat().st_size, max_seconds)
-    return checked if isinstance(checked, Refusal) else None
+def _look(clip: Path, max_seconds: float) -> Footage | Refusal | None:
+    try:
+        from retake_media.look import look
+    except ImportError:
+        return None
+    return look(clip, max_seconds=max_seconds)

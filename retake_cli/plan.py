@@ -7,7 +7,8 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 
-from retake.domain import preset, sidecar
+from retake.domain import footage, preset, sidecar
+from retake.domain.footage import Footage
 from retake.domain.input_files import (
     PRESET_NAME,
     Drop,
@@ -19,6 +20,7 @@ from retake.domain.input_files import (
 )
 from retake.domain.intake import Candidate, InputRecord, resolve
 from retake.domain.json_form import Fields
+from retake.domain.preparation import Preparation
 from retake.domain.refusal import Refusal
 from retake.domain.sidecar import Sidecar
 
@@ -46,6 +48,8 @@ class DropOptions:
         first_frame: an image for all clips.
         prefix: the folder in the bucket.
         rerun: the number of the take; replaces the one in a sidecar.
+        size: the most pixels of the short side that are sent.
+        sound: whether the film gets the sound of the clip.
     """
 
     prompt: str | None = None
@@ -53,6 +57,8 @@ class DropOptions:
     first_frame: Path | None = None
     prefix: str = ""
     rerun: int | None = None
+    size: int | str | None = None
+    sound: str | None = None
 
     @property
     def describe_clips(self) -> bool:
@@ -71,6 +77,7 @@ class PlannedDrop:
             which makes the same job but without a wait.
         sidecar: the instructions in it.
         first_frame: the image that they name, if they name one.
+        found: what the clip is, if that is known.
         preset_body: the preset of the folder, if it is uploaded, too.
     """
 
@@ -79,7 +86,13 @@ class PlannedDrop:
     sidecar_body: bytes
     sidecar: Sidecar
     first_frame: Path | None = None
+    found: Footage | None = None
     preset_body: bytes | None = None
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """Return what will be done to the clip before it is sent, in plain words."""
+        return footage.plan(self.found, self.sidecar.short_side).steps if self.found else ()
 
     @property
     def sidecar_key(self) -> str:
@@ -97,30 +110,32 @@ class PlannedDrop:
         return preset_key(self.key)
 
     def candidate(
-        self, bucket: str, *, clip_content: str, frame_content: str | None, now: datetime
+        self, bucket: str, *, clip_sha256: str, frame_sha256: str, now: datetime
     ) -> Candidate:
         """Return what the functions decide about once all files are in the bucket.
 
         Parameters:
             bucket: the input bucket.
-            clip_content: what identifies the content of the clip, see `InputFile.content`.
-            frame_content: the same of the first frame.
+            clip_sha256: the SHA-256 of the clip.
+            frame_sha256: that of the first frame; empty without one.
             now: when the files are uploaded.
         """
         body = self.sidecar_body
         first_frame: InputFile | None = None
-        if self.first_frame and frame_content:
+        if self.first_frame:
             size = self.first_frame.stat().st_size
-            first_frame = InputFile(self.frame_key, frame_content, size, now)
+            first_frame = InputFile(self.frame_key, "", size, now, sha256=frame_sha256)
         drop = Drop(
             bucket=bucket,
-            clip=InputFile(self.key, clip_content, self.clip.stat().st_size, now),
+            clip=InputFile(self.key, "", self.clip.stat().st_size, now, sha256=clip_sha256),
             sidecar=InputFile(self.sidecar_key, etag_of(body), len(body), now),
             first_frame=first_frame,
         )
         record = InputRecord(bucket=bucket, key=self.key)
         own = sidecar.FORM.read(body)
-        return Candidate(drop, record, resolve(drop, own, None, record, now.timestamp()))
+        instructions = resolve(drop, own, None, record, now.timestamp())
+        made = Preparation(made_of="", expires_at=0, clip_sha256=clip_sha256)
+        return Candidate(drop, record, instructions, preparation=made)
 
 
 @dataclass(frozen=True)
@@ -187,12 +202,14 @@ class _Source:
 
     Attributes:
         clip: the clip.
+        found: what it is, if that is known.
         own: the fields of its sidecar.
         own_body: the content of its sidecar; `None` without one.
         defaults: what the preset fills in.
     """
 
     clip: LocalClip
+    found: Footage | None
     own: Fields
     own_body: bytes | None
     defaults: _Defaults
@@ -207,7 +224,8 @@ def _plan_clip(
     clip: LocalClip, options: DropOptions, max_clip_seconds: float, find_preset: PresetLookup
 ) -> Iterator[PlannedDrop | Refusal]:
     """Yield the jobs of a clip, or why it is refused."""
-    source = clip.check(max_clip_seconds) or _read_source(clip, find_preset)
+    found = clip.check(max_clip_seconds)
+    source = found if isinstance(found, Refusal) else _read_source(clip, found, find_preset)
     if isinstance(source, Refusal):
         yield source
         return
@@ -220,13 +238,17 @@ def _plan_clip(
         yield _plan_job(source, key, options, mode)
 
 
-def _read_source(clip: LocalClip, find_preset: PresetLookup) -> _Source | Refusal:
+def _read_source(
+    clip: LocalClip, found: Footage | None, find_preset: PresetLookup
+) -> _Source | Refusal:
     body = clip.read_sidecar()
     own = {} if body is None else sidecar.FORM.read(body)
     if isinstance(own, Refusal):
         return own
     defaults = _read_defaults(clip, find_preset)
-    return defaults if isinstance(defaults, Refusal) else _Source(clip, own, body, defaults)
+    if isinstance(defaults, Refusal):
+        return defaults
+    return _Source(clip, found, own, body, defaults)
 
 
 def _read_defaults(clip: LocalClip, find_preset: PresetLookup) -> _Defaults | Refusal:
@@ -275,6 +297,7 @@ def _plan_job(
         sidecar_body=body,
         sidecar=instructions,
         first_frame=first_frame,
+        found=source.found,
         preset_body=source.defaults.body,
     )
 
@@ -286,7 +309,12 @@ def to_body(fields: Fields) -> bytes:
 
 def _with_options(own: Fields, options: DropOptions, mode: str | None) -> Fields:
     """Return a sidecar's fields with what it leaves out filled in from the options."""
-    given: Fields = {"prompt": options.prompt, "mode": mode}
+    given: Fields = {
+        "prompt": options.prompt,
+        "mode": mode,
+        "size": options.size,
+        "sound": options.sound,
+    }
     if options.first_frame and "first_frame_url" not in own:
         given["first_frame"] = _named_by_content(options.first_frame)
     fields = {name: value for name, value in given.items() if value} | own

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import cache
+from mimetypes import guess_type
 from pathlib import Path
 from threading import Event
 
 from boto3.s3.transfer import TransferConfig
 
-from retake.aws.s3 import InputBucket
 from retake.domain.admission import PRICE_USD
 from retake.domain.input_files import InputFile
 from retake.domain.intake import Candidate, Known, Refuse, Start, Wait, decide
@@ -20,7 +20,7 @@ from retake.domain.limits import MAX_JSON_BYTES, MAX_KEY_BYTES
 from retake.domain.refusal import Refusal
 
 from .console import now
-from .etags import etag_of, etag_of_file, is_content_of, sha256_of_file
+from .etags import etag_of, is_content_of, sha256_of_file
 from .plan import PlannedDrop, PresetLookup, Rejection
 from .stack import Stack
 
@@ -152,49 +152,44 @@ def _compare(stack: Stack, planned: PlannedDrop) -> _Compared:
     bucket = stack.input_bucket
     clip = bucket.head(planned.key)
     sidecar = bucket.head(planned.sidecar_key)
-    clip_content = _known_content(stack, clip, planned.clip)
-    frame_content: str | None = None
     changed: list[str] = []
     if planned.first_frame:
         fits = len(planned.frame_key.encode()) <= MAX_KEY_BYTES
         stored = bucket.head(planned.frame_key) if fits else None
-        frame_content = _known_content(stack, stored, planned.first_frame)
-        if frame_content is None:
-            frame_content = _content_of(stack, planned.first_frame)
+        if not _is_stored(stack, stored, planned.first_frame):
             changed.append(planned.frame_key)
-    if not _has_body(bucket, sidecar, planned.sidecar_body):
+    if not _has_body(stack, sidecar, planned.sidecar_body):
         changed.append(planned.sidecar_key)
+    is_stored = _is_stored(stack, clip, planned.clip)
     # The functions would make a job of files that are half old and half new, and pay for it. So
     # the old clip is removed first, and the new one is uploaded last.
-    removes_clip = clip is not None and len(changed) + (clip_content is None) > 1
-    if removes_clip or clip_content is None:
-        clip_content = _content_of(stack, planned.clip)
+    removes_clip = clip is not None and len(changed) + (not is_stored) > 1
+    if removes_clip or not is_stored:
         changed.append(planned.key)
     candidate = planned.candidate(
-        bucket.name, clip_content=clip_content, frame_content=frame_content, now=now()
+        bucket.name,
+        clip_sha256=sha256_of_file(planned.clip),
+        frame_sha256=sha256_of_file(planned.first_frame) if planned.first_frame else "",
+        now=now(),
     )
     return _Compared(planned, candidate, tuple(changed), removes_clip)
 
 
-def _content_of(stack: Stack, path: Path) -> str:
-    """Return what identifies the content of a local file once it is uploaded."""
-    return sha256_of_file(path) if stack.uses_kms else etag_of_file(path)
-
-
-def _known_content(stack: Stack, stored: InputFile | None, path: Path) -> str | None:
-    """Return what identifies the content of an object if it is that of a local file."""
+def _is_stored(stack: Stack, stored: InputFile | None, path: Path) -> bool:
+    """Tell whether an object has the content of a local file."""
     if stored is None:
-        return None
-    if not stored.has_random_etag:
-        return stored.etag if is_content_of(stored.etag, path) else None
-    stored = stack.records.get(stored.key).identify(stored)
-    return stored.sha256 if stored.sha256 == sha256_of_file(path) else None
+        return False
+    if is_content_of(stored.etag, path):
+        return True
+    made = stack.records.get(stored.key).preparation if stack.uses_kms else None
+    of_this_version = made is not None and made.made_of.startswith(f"{stored.version_label} ")
+    return bool(of_this_version and made and made.clip_sha256 == sha256_of_file(path))
 
 
-def _has_body(bucket: InputBucket, stored: InputFile | None, body: bytes) -> bool:
-    """Tell whether an object has this content."""
-    if stored and stored.has_random_etag:
-        return bucket.read(stored, 0, MAX_JSON_BYTES + 1) == body
+def _has_body(stack: Stack, stored: InputFile | None, body: bytes) -> bool:
+    """Tell whether an object has this content; with AWS KMS, its ETag does not say."""
+    if stored and stack.uses_kms:
+        return stack.input_bucket.read(stored, 0, MAX_JSON_BYTES + 1) == body
     return stored is not None and stored.etag == etag_of(body)
 
 
@@ -210,7 +205,7 @@ def upload_presets(stack: Stack, drops: Iterable[ReadyDrop]) -> None:
     }
     for key, body in bodies.items():
         stored = stack.input_bucket.head(key)
-        if not _has_body(stack.input_bucket, stored, body):
+        if not _has_body(stack, stored, body):
             stack.put_json(key, body)
 
 
@@ -279,7 +274,7 @@ def _upload_drop(
                 str(planned.clip),
                 bucket,
                 key,
-                ExtraArgs={"ContentType": "video/mp4"},
+                ExtraArgs={"ContentType": guess_type(key)[0] or "video/mp4"},
                 Config=_ONE_PIECE,
                 Callback=on_progress,
             )

@@ -70,6 +70,7 @@ def deploy(
         endpoint,
         "deploy",
         f"--template-file={packaged}",
+        f"--s3-bucket={ARTIFACTS_BUCKET}",  # it is too large for a request
         f"--stack-name={stack}",
         *("--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"),
         "--no-fail-on-empty-changeset",
@@ -98,6 +99,7 @@ def _build(folder: Path) -> Path:
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(ROOT / path)
     _make_layer("retake", "build-RetakeLayer", folder / "layers/retake")
+    _make_layer("media", "code", folder / "layers/media")
     template.write_text(adapt((ROOT / "template.yaml").read_text()))
     return template
 

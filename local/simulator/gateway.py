@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,11 +41,11 @@ class Call:
     overrides: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def video_url(self) -> str:
-        """Return the video_url that rules match."""
+    def inputs(self) -> Mapping[str, Any]:
+        """Return the inputs of the request that rules match."""
         if self.job:
-            return self.job.video_url
-        return str(self.body.get("video_url") or "") if isinstance(self.body, dict) else ""
+            return self.job.body
+        return self.body if isinstance(self.body, dict) else {}
 
     @property
     def base_url(self) -> str:
@@ -134,7 +134,7 @@ class Gateway:
         faulty: Rule | None = None
         for rule in self._state.rules:
             is_superseded = rule.fault and faulty
-            if rule.applies(call.endpoint, call.video_url) and not is_superseded:
+            if rule.applies(call.endpoint, call.inputs) and not is_superseded:
                 rule.hits += 1
                 faulty = rule if rule.fault else faulty
                 call.overrides |= rule.settings

@@ -32,11 +32,6 @@ class Job:
     error: str | None = None
 
     @property
-    def video_url(self) -> str:
-        """Return the request's video_url as text; empty if it has none."""
-        return str(self.body.get("video_url") or "")
-
-    @property
     def is_paid(self) -> bool:
         """Tell whether the request is billed: every accepted one is, unless it FAILED."""
         return self.state != "FAILED"

@@ -41,7 +41,8 @@ class Rule:
 
     Attributes:
         endpoint: one of ENDPOINTS.
-        match: part of the path of the request's video_url; empty for every request.
+        match: part of the prompt, or of the path of the request's video_url; empty for every
+            request.
         fault: one of FAULTS, or empty.
         times: for how many calls the rule holds; `None` for all.
         settings: JobSettings for the accepted request; on "submit" only.
@@ -95,12 +96,13 @@ class Rule:
         except TypeError as error:
             raise ValueError(str(error)) from error
 
-    def applies(self, endpoint: str, video_url: str) -> bool:
+    def applies(self, endpoint: str, inputs: Mapping[str, Any]) -> bool:
         """Tell whether the rule still holds and matches a call."""
         is_used_up = self.times is not None and self.hits >= self.times
         if self.endpoint != endpoint or is_used_up:
             return False
-        return self.match in unquote(urlsplit(video_url).path)
+        path = unquote(urlsplit(str(inputs.get("video_url") or "")).path)
+        return self.match in path or self.match in str(inputs.get("prompt") or "")
 
     def as_json(self) -> dict[str, Any]:
         """Return the rule as the control API shows it."""

@@ -65,6 +65,15 @@ def drop(
             min=1, max=1_000_000, help="Pay for another take of the same content: 1, 2, 3, …"
         ),
     ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="Most pixels of the short side that are sent: 1080, 720, 540, or source."
+        ),
+    ] = None,
+    sound: Annotated[
+        str | None, typer.Option(help="Sound of the films: keep, the clip's; or none.")
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Show what would be dropped and paid; upload nothing."),
@@ -90,6 +99,8 @@ def drop(
         first_frame=first_frame,
         prefix=prefix,
         rerun=rerun,
+        size=int(size) if size and size.isdecimal() else size,
+        sound=sound,
     )
     command = DropCommand(stack=session.stack, screen=session.screen)
     if dry_run:
@@ -252,7 +263,7 @@ def _plan_table(drops: Sequence[ReadyDrop]) -> Table:
             Text(printable(drop.planned.key)),
             drop.planned.sidecar.mode,
             usd(drop.price_usd) if drop.price_usd else "–",
-            Text(_known(drop), "dim"),
+            Text("; ".join([_known(drop), *drop.planned.steps]), "dim"),
         )
     return table
 
@@ -307,6 +318,8 @@ def _drop_json(drop: ReadyDrop) -> dict[str, Any]:
         "key": drop.planned.key,
         "job": drop.job_id,
         "mode": drop.planned.sidecar.mode,
+        "found": drop.planned.found and drop.planned.found.describe(),
+        "done": list(drop.planned.steps),
         "usd": drop.price_usd,
         "known": drop.known_job and drop.known_job.state,
     }

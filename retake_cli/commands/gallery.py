@@ -100,7 +100,7 @@ def _take(job: Job, s3: Any, link: Link) -> Take:
         rerun=status.get("rerun"),
         at=job.began,
         took=jobs.took_seconds(job) if job.has_ended else None,
-        length=job.seconds,
+        length=job.footage.seconds if job.footage else None,
         cost_usd=job.cost_usd,
     )
     clip, result = _find_clip(s3, job), _find_result(s3, job)
@@ -123,7 +123,7 @@ def _find_clip(s3: Any, job: Job) -> ObjectVersion | None:
 
     A clip that was not checked, and has no duration, may be anything: it is left out.
     """
-    if job.seconds is None:
+    if job.footage is None:
         return None
     found = {"Bucket": job.bucket, "Key": job.key} | _version(job.clip.version)
     return found if _head(s3, found) else None

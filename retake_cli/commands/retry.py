@@ -24,6 +24,7 @@ from retake.domain.intake import (
     Decision,
     InputRecord,
     Known,
+    Prepare,
     Refuse,
     Start,
     Wait,
@@ -127,7 +128,10 @@ def retry_entry(stack: Stack, entry: Entry) -> Outcome:
     for body in files.bodies(entry):
         candidate = files.candidate(stack, body)
         decision = decide(candidate)
-        if isinstance(decision, Start) and decision.replaces and decision.replaces.id == entry.id:
+        # What was prepared has expired: the functions prepare it again, and find the job.
+        is_expired = isinstance(decision, Prepare) and files.clip.etag == entry.clip.etag
+        restarts = isinstance(decision, Start) and decision.replaces
+        if is_expired or (restarts and restarts.id == entry.id):
             stack.put_json(files.sidecar_key, body)
             return Outcome(entry.key)
         refused = _explain(entry, candidate, decision)
@@ -169,9 +173,8 @@ class _Files:
         candidate = Candidate(drop, self.record, instructions)
         if candidate.frame_key and not candidate.frame_key_is_too_long:
             first_frame = stack.input_bucket.head(candidate.frame_key)
-            if first_frame:
-                first_frame = stack.input_bucket.identify(first_frame)
             candidate = replace(candidate, drop=replace(drop, first_frame=first_frame))
+        candidate = candidate.prepared(moment.timestamp())
         job_id = candidate.known_job_id
         return replace(candidate, job=stack.jobs.get(job_id)) if job_id else candidate
 
@@ -194,7 +197,6 @@ def _read_files(stack: Stack, job: Job) -> _Files | str:
     if not (stored or preset or job.sidecar):
         return "its sidecar is no longer in the bucket; drop it again"
     body = bucket.read(stored, 0, MAX_JSON_BYTES + 1) if stored else _EMPTY_SIDECAR
-    clip = record.identify(clip)
     return _Files(clip=clip, sidecar_key=key, sidecar_body=body, preset=preset, record=record)
 
 
@@ -211,7 +213,7 @@ def _explain(job: Job, candidate: Candidate, decision: Decision) -> str:
             return f"it would be refused: {refusal.reason}; {refusal.cure}"
         case Known(known):
             return _explain_state(known.state)
-        case Start():
+        case Start() | Prepare():
             return _REPLACED
 
 

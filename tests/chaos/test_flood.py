@@ -17,7 +17,7 @@ import pytest
 from local.cloud import CloudConfig, running
 from retake.domain.admission import Quotas
 from retake.domain.input_files import sidecar_key
-from retake.domain.job import State
+from retake.domain.job import FOLLOWED, State
 from tests.support.stack import Stack
 
 FLOOD = int(os.environ.get("FLOOD", "30"))
@@ -98,7 +98,7 @@ def settled_after_sweep(stack: Stack) -> int:
     The emulator drops an event whose function is throttled, such as that of a wait loop that failed
     for the same reason. AWS tries again, so no job waits here for its next check, in five minutes.
     """
-    stack.make_all_due((State.RENDERING, State.DELIVERING))
+    stack.make_all_due(FOLLOWED)
     stack.sweep()
     jobs = stack.jobs()
     return sum(job.state is State.DELIVERED and job.follow_up is None for job in jobs)

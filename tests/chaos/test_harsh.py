@@ -79,5 +79,5 @@ def test_drops_on_a_harsh_cloud_are_answered_and_paid_at_most_once(
         paid = [request for request in harsh.submitted(key) if request["paid"]]
         assert len(paid) == (end == "DELIVERED"), (key, paid)
         if paid:
-            assert harsh.read(key) == harsh.rendered(paid[0]["request_id"])
+            assert harsh.is_film(key, paid[0]["request_id"])
     assert not [kind for kind in HARSHNESS if not faults[kind]], "AWS was kind"

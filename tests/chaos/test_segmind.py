@@ -14,7 +14,7 @@ def test_a_lost_response_is_found_in_the_history_or_the_request_is_sent_once_mor
 ) -> None:
     for name, fault in (LOST | REFUSED).items():
         fragile.rule(endpoint="submit", match=f"lost/{name}.", times=1, **fault)
-        fragile.drop_pair(f"lost/{name}.mp4", clip, {"prompt": name})
+        fragile.drop_pair(f"lost/{name}.mp4", clip)
     delivered = {f"lost/{name}.mp4": "DELIVERED" for name in LOST}
     refused = {f"lost/{name}.mp4": "REFUSED" for name in REFUSED}
     fragile.recover(delivered | refused)
@@ -31,11 +31,11 @@ def test_polls_and_requests_for_results_survive_every_response(fragile: Stack, c
             key = f"strange/{endpoint}-{name}.mp4"
             keys.append(key)
             fragile.rule(endpoint=endpoint, match=key, times=2, **fault)
-            fragile.drop_pair(key, clip, {"prompt": name})
+            fragile.drop_pair(key, clip)
     fragile.recover(dict.fromkeys(keys, "DELIVERED"))
     for key in keys:
         (request,) = fragile.submitted(key)
-        assert fragile.read(key) == fragile.rendered(request["request_id"])
+        assert fragile.is_film(key, request["request_id"])
     assert fragile.ledger()["misplaced_keys"] == []
     fragile.check()
 

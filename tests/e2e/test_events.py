@@ -20,7 +20,7 @@ def test_each_function_processes_its_sample_event(pipeline: Stack, verb: str) ->
     response = functions.invoke(FunctionName=name, Payload=(EVENTS / f"{verb}.json").read_bytes())
     returned = json.loads(response["Payload"].read())
     assert "FunctionError" not in response, returned
-    if verb in ("poll", "deliver"):
+    if verb in ("poll", "fetch", "finish"):
         assert returned["next"] == "SETTLE", "there is no such job"
     if verb == "submit":
         assert returned == {"batchItemFailures": []}

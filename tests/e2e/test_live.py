@@ -12,6 +12,7 @@ from retake.domain.admission import Quotas
 from retake.domain.job import HoldReason
 from retake.services.admission_control import AdmissionControl
 from tests.live.__main__ import main
+from tests.live.check import PROMPT
 from tests.support.stack import Stack
 
 CONFIRMED = ("--yes", "--max-usd", "1")
@@ -86,10 +87,10 @@ def test_the_report_shows_what_the_api_leaves_open(
     pipeline: Stack, live: LiveCheck, shape: str, outline: dict[str, Any]
 ) -> None:
     settings = {"shape": shape, "history_delay_seconds": 3}
-    pipeline.rule(endpoint="submit", match="live/", times=1, settings=settings)
+    pipeline.rule(endpoint="submit", match=PROMPT, times=1, settings=settings)
     pipeline.rule(
         endpoint="status",
-        match="live/",
+        match=PROMPT,
         times=10,  # some for the pipeline, some for the check
         fault="answer",
         status=404,
@@ -128,9 +129,9 @@ def test_a_failure_is_reported_without_the_key_even_when_segmind_repeats_it(
     pipeline: Stack, live: LiveCheck
 ) -> None:
     settings = {"fail": f"moderation refused it for {LOCAL_KEY}", "render_seconds": 2}
-    pipeline.rule(endpoint="submit", match="live/", times=1, settings=settings)
+    pipeline.rule(endpoint="submit", match=PROMPT, times=1, settings=settings)
     # Some responses for the pipeline, some for the check.
-    pipeline.rule(endpoint="status", match="live/", times=5, fault="word", word=LOCAL_KEY)
+    pipeline.rule(endpoint="status", match=PROMPT, times=5, fault="word", word=LOCAL_KEY)
     code, printed, _ = live(*CONFIRMED)
     assert code == 1
     assert "not delivered but FAILED: moderation refused it for (key)" in printed
@@ -140,8 +141,8 @@ def test_a_failure_is_reported_without_the_key_even_when_segmind_repeats_it(
 def test_a_delivered_file_that_differs_from_the_result_is_reported(
     pipeline: Stack, live: LiveCheck
 ) -> None:
-    pipeline.rule(endpoint="file", match="live/", times=1, fault="length", bytes=-100)
+    pipeline.rule(endpoint="file", match=PROMPT, times=1, fault="length", bytes=-100)
     code, printed, _ = live(*CONFIRMED, "--json")
     assert code == 1
-    problem = "the file in the output bucket differs from the file that Segmind serves"
+    problem = "the render in the staging bucket differs from the file that Segmind serves"
     assert json.loads(printed)["verdict"]["problems"] == [problem]

@@ -11,7 +11,7 @@ from tests.support.stack import Stack
 def check_delivered(pipeline: Stack, key: str) -> None:
     """Wait for a retake, and compare it with what Segmind has."""
     status = pipeline.until(key, "DELIVERED")
-    assert pipeline.read(key) == pipeline.rendered(status["request_id"]), key
+    assert pipeline.is_film(key, status["request_id"]), key
 
 
 def test_every_shape_of_a_result_is_understood(pipeline: Stack, clip: Path) -> None:

@@ -72,8 +72,8 @@ def check_jobs(stack: Stack, own_key: str) -> None:
     assert {item["Key"] for item in listed} == files
     for job in stack.jobs():
         (request,) = [each for each in stack.submitted(job.key) if job.request_id in each.values()]
-        assert f"/{stack.input}/" in request["body"]["video_url"]
-        assert stack.read(job.key) == stack.rendered(str(job.request_id))
+        assert f"/{stack.staging}/" in request["body"]["video_url"]
+        assert stack.is_film(job.key, str(job.request_id))
     assert [stack.waiting(queue) for queue in QUEUES] == [0, 0, 0]
 
 

@@ -16,7 +16,7 @@ from retake.aws.input_store import InputStore
 from retake.aws.job_store import JobStore
 from retake.aws.secrets import ApiKey
 from retake.domain.admission import PRICE_USD, Quotas
-from retake.domain.input_files import sidecar_key
+from retake.domain.input_files import sidecar_key, staged_render_key
 from retake.domain.job import Job, State
 from retake.segmind.client import SegmindClient
 from retake.segmind.download import ResultFiles
@@ -74,6 +74,7 @@ class Check:
         )
         self._files = ResultFiles(base_url=variables["SEGMIND_BASE_URL"])
         self._s3, self._bucket, self._say = client("s3"), outputs["InputBucketName"], say
+        self._staging = outputs["StagingBucketName"]
         self._jobs = JobStore(table=table)
         self._records = InputStore(table=table, bucket=self._bucket)
         folder = f"live/{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
@@ -185,7 +186,8 @@ class Check:
         history = self._examine_history(job, request_id)
         file: dict[str, Any] = {}
         if job.result_url:
-            file = compare(self._files, job.result_url, self._s3, job.result or "")
+            staged = f"s3://{self._staging}/{staged_render_key(job.id)}"
+            file = compare(self._files, job.result_url, self._s3, staged)
         early_404 = any(seen["http"] == 404 for seen in self._statuses)
         return {
             "status": {"seen": self._statuses, "early_404": early_404},

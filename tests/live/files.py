@@ -1,4 +1,4 @@
-"""Compares the result file that Segmind serves with what was delivered."""
+"""Compares the result file that Segmind serves with what was secured of it."""
 
 import hashlib
 from collections.abc import Iterable
@@ -12,14 +12,14 @@ _CHUNK_BYTES = 65536
 _HEADERS = ("content-type", "content-length", "accept-ranges", "etag")
 
 
-def compare(files: ResultFiles, url: str, s3: Any, result: str) -> dict[str, Any]:
+def compare(files: ResultFiles, url: str, s3: Any, staged: str) -> dict[str, Any]:
     """Look at the result file as the pipeline does, without the key.
 
     Parameters:
         files: opens result files.
         url: where Segmind says the result is.
         s3: an S3 client.
-        result: the S3 URI of the delivered video; empty if there is none.
+        staged: the S3 URI of the render in the staging bucket.
     """
     try:
         with closing(files.get(url, {"Accept-Encoding": "identity"})) as whole:
@@ -35,7 +35,7 @@ def compare(files: ResultFiles, url: str, s3: Any, result: str) -> dict[str, Any
         "http": whole.status_code,
         **{name: whole.headers.get(name) for name in _HEADERS},
         "ranges": ranges,
-        "same": bool(result) and _digest_of_object(s3, result) == digest,
+        "same": _digest_of_object(s3, staged) == digest,
     }
 
 

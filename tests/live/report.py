@@ -19,7 +19,7 @@ def problems(report: Report, max_usd: float) -> list[str]:
         advice = "drop no other clip before you know Segmind's price"
         found.append(f"it cost {cost:.2f} USD, more than {max_usd:g} USD; {advice}")
     if report.get("file") and not report["file"].get("same"):
-        found.append("the file in the output bucket differs from the file that Segmind serves")
+        found.append("the render in the staging bucket differs from the file that Segmind serves")
     if "history" in report and not report["history"]["would_be_found"]:
         cause = "a lost response would not be found in the history"
         found.append(f"{cause}: see layers/retake/retake/segmind/history.py")

@@ -14,6 +14,7 @@ from tests.support.template import DEFINITION, RESOURCES, ROOT, listed, of_type
 
 PAGE = ROOT / "docs/policies.md"
 JOB_FILES, ERROR_FILES = "OutputBucket/*.job.json", "OutputBucket/*.error.json"
+RENDERS, PREPARED = "StagingBucket/renders/*", "StagingBucket/prepared/*"
 INDEX = "JobsTable/index/follow-up"
 Name = tuple[str, str, str]  # role, action, resource
 
@@ -86,8 +87,9 @@ _NEEDED: tuple[tuple[str, Scenario, dict[str, list[str]]], ...] = (
         scenarios.a_drop_is_delivered,
         {
             "s3:ListBucket": ["InputBucket"],
-            "s3:GetObject": ["InputBucket/*", ERROR_FILES],
-            "s3:PutObject": [JOB_FILES],
+            "s3:GetObject": ["InputBucket/*", ERROR_FILES, PREPARED],
+            "s3:PutObject": [JOB_FILES, "StagingBucket/sent/*"],
+            "sqs:SendMessage": ["MediaQueue"],
             "dynamodb:GetItem": ["JobsTable"],
             "dynamodb:BatchGetItem": ["JobsTable"],
             "dynamodb:PutItem": ["JobsTable"],
@@ -124,20 +126,10 @@ _NEEDED: tuple[tuple[str, Scenario, dict[str, list[str]]], ...] = (
     ),
     (
         "SubmitRole",
-        scenarios.an_uppercase_clip_is_staged,
-        {"s3:PutObject": ["InputBucket/.retake/*"]},
-    ),
-    (
-        "SubmitRole",
-        scenarios.a_held_clip_is_overwritten,
-        {"s3:GetObjectVersion": ["InputBucket/*"]},
-    ),
-    (
-        "SubmitRole",
         scenarios.a_new_worker_reads_the_key,
         {"secretsmanager:GetSecretValue": ["SegmindApiKeySecret"]},
     ),
-    ("SignerRole", scenarios.a_drop_is_delivered, {"s3:GetObjectVersion": ["InputBucket/*"]}),
+    ("SignerRole", scenarios.a_drop_is_delivered, {"s3:GetObject": ["StagingBucket/sent/*"]}),
     (
         "PollRole",
         scenarios.a_drop_is_delivered,
@@ -172,27 +164,69 @@ _NEEDED: tuple[tuple[str, Scenario, dict[str, list[str]]], ...] = (
         },
     ),
     (
-        "DeliverRole",
+        "PrepareRole",
         scenarios.a_drop_is_delivered,
         {
-            "s3:PutObject": ["OutputBucket/*"],
-            "s3:GetObject": ["OutputBucket/*"],
+            "s3:ListBucket": ["InputBucket"],
+            "s3:GetObject": ["InputBucket/*"],
+            "s3:GetObjectVersion": ["InputBucket/*"],
+            "s3:PutObject": [PREPARED],
+            "sqs:SendMessage": ["DropQueue"],
             "dynamodb:GetItem": ["JobsTable"],
             "dynamodb:BatchGetItem": ["JobsTable"],
             "dynamodb:UpdateItem": ["JobsTable"],
         },
     ),
     (
-        "DeliverRole",
-        scenarios.a_broken_upload_is_aborted,
-        {"s3:AbortMultipartUpload": ["OutputBucket/*"]},
+        "PrepareRole",
+        scenarios.a_first_frame_is_prepared,
+        {"dynamodb:PutItem": ["JobsTable"]},
     ),
     (
-        "DeliverRole",
+        "FetchRole",
+        scenarios.a_drop_is_delivered,
+        {
+            "s3:PutObject": [RENDERS],
+            "dynamodb:GetItem": ["JobsTable"],
+            "dynamodb:UpdateItem": ["JobsTable"],
+        },
+    ),
+    (
+        "FetchRole",
+        scenarios.a_broken_upload_is_aborted,
+        {"s3:AbortMultipartUpload": [RENDERS]},
+    ),
+    (
+        "FetchRole",
+        scenarios.a_film_that_cannot_be_finished_is_delivered_as_rendered,
+        {
+            "s3:GetObject": [RENDERS, "OutputBucket/*"],
+            "s3:PutObject": ["OutputBucket/*"],
+        },
+    ),
+    (
+        "FetchRole",
+        scenarios.a_leftover_status_file_is_replaced,
+        {"s3:DeleteObject": [ERROR_FILES], "dynamodb:BatchGetItem": ["JobsTable"]},
+    ),
+    ("FetchRole", scenarios.a_job_ends_meanwhile, {"s3:DeleteObject": [JOB_FILES]}),
+    (
+        "FinishRole",
+        scenarios.a_drop_is_delivered,
+        {
+            "s3:GetObject": [RENDERS, "OutputBucket/*"],
+            "s3:PutObject": ["OutputBucket/*"],
+            "dynamodb:GetItem": ["JobsTable"],
+            "dynamodb:BatchGetItem": ["JobsTable"],
+            "dynamodb:UpdateItem": ["JobsTable"],
+        },
+    ),
+    ("FinishRole", scenarios.a_clip_with_sound_is_finished, {"s3:GetObject": [PREPARED]}),
+    (
+        "FinishRole",
         scenarios.a_leftover_status_file_is_replaced,
         {"s3:DeleteObject": [ERROR_FILES]},
     ),
-    ("DeliverRole", scenarios.a_job_ends_meanwhile, {"s3:DeleteObject": [JOB_FILES]}),
     (
         "SettleRole",
         scenarios.a_drop_is_delivered,
@@ -331,13 +365,17 @@ def _reasoned() -> Iterator[tuple[Name, str]]:
     for function in of_type("AWS::Serverless::Function"):
         verb = function.removesuffix("Function")
         role = f"{verb}Role"
-        yield (role, "s3:ListBucket", "OutputBucket"), _MISSING
+        if role != "PrepareRole":  # it writes no status files
+            yield (role, "s3:ListBucket", "OutputBucket"), _MISSING
         for action in ("logs:CreateLogStream", "logs:PutLogEvents"):
             yield (role, action, f"{verb}Log"), _LOG
         for action in _SEND_TRACES:
             yield (role, action, "*"), _TRACE
+    for role in ("SubmitRole", "FetchRole", "FinishRole"):
+        yield (role, "s3:ListBucket", "StagingBucket"), _MISSING
     for action in ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"):
         yield ("SubmitRole", action, "DropQueue"), _POLLER
+        yield ("PrepareRole", action, "MediaQueue"), _POLLER
     yield ("SettleRole", "sqs:SendMessage", "EventDeadLetterQueue"), _FAILED_EVENTS
     for role in RESOURCES["KmsPolicy"]["Properties"]["Roles"]:
         for action in ("kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"):

@@ -50,7 +50,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory, clip: Path, look: Path) -> I
         scene = Scene(cloud, clip, look)
         cloud.client("events").disable_rule(Name=scene.names["SweepFunctionEveryMinute"])
         attributes = {"VisibilityTimeout": "4", "RedrivePolicy": ""}
-        for queue in ("DropQueueUrl", "NotificationQueueUrl"):
+        for queue in ("DropQueueUrl", "MediaQueueUrl", "NotificationQueueUrl"):
             scene.sqs.set_queue_attributes(QueueUrl=cloud.outputs[queue], Attributes=attributes)
         yield scene
 
@@ -136,6 +136,10 @@ def removed(scene: Scene, gone: list[Permission]) -> Iterator[None]:
         scene.since = 0
 
 
+# The emulator asks for a permission that AWS does not have, see `local.cloud.deployment`.
+_AUTHORIZED_BY = {"sqs:DeleteMessageBatch": "sqs:DeleteMessage"}
+
+
 def remaining_statements(
     statements: list[dict[str, Any]], gone: list[Permission]
 ) -> list[dict[str, Any]]:
@@ -147,7 +151,7 @@ def remaining_statements(
             resources = [
                 resource
                 for number, resource in enumerate(listed(statement["Resource"]))
-                if (position, action, number) not in removed_positions
+                if (position, _AUTHORIZED_BY.get(action, action), number) not in removed_positions
             ]
             if resources:
                 rest.append(statement | {"Action": action, "Resource": resources})

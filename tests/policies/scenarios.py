@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from local.cloud import STACK, Cloud
-from retake.domain.input_files import overtaken_key, sidecar_key, stem
+from retake.domain.input_files import sidecar_key, staged_render_key, stem
 from retake.domain.job import TERMINAL, FollowUpQueue, Job
 from retake.domain.poll_schedule import PollSchedule
 from retake.domain.status_file import ERROR_SUFFIX, JOB_SUFFIX
 from retake.domain.wait_loop import WaitLoop
+from retake.services.fetch import MAX_FINISH_ATTEMPTS
 from tests.support import media
 from tests.support.stack import Stack
 from tests.support.template import EVENTS
@@ -228,27 +229,20 @@ def a_first_frame_arrives_last(scene: Scene) -> Iterator[None]:
     scene.until_settled()
 
 
-def an_uppercase_clip_is_staged(scene: Scene) -> Iterator[None]:
-    scene.key = f"{stem(scene.key)}.MP4"
+def a_first_frame_is_prepared(scene: Scene) -> Iterator[None]:
+    frame = f"{stem(scene.key)}.png"
     yield
-    scene.drop_pair(scene.key, scene.clip)
+    scene.drop(frame, scene.look)
+    scene.drop_pair(scene.key, scene.clip, {"first_frame": frame.rpartition("/")[2]})
     scene.until_settled()
 
 
-def a_held_clip_is_overwritten(scene: Scene) -> Iterator[None]:
-    scene.hold_jobs()
-    scene.drop_pair(scene.key, scene.clip)
-    first: str = scene.until(scene.key, "HELD")["job"]
-    scene.until_drained()
-    scene.drop(scene.key, scene.clip.read_bytes() + b"\0\0\0\x08free")
-    scene.eventually(
-        lambda: scene.until(scene.key, "HELD", "CLAIMED")["job"] != first, "another job"
-    )
-    scene.until_drained()
+def a_clip_with_sound_is_finished(scene: Scene) -> Iterator[None]:
+    sound = ("-f", "lavfi", "-i", "sine", "-shortest", "-c:v", "copy")
+    clip = media.ffmpeg(scene.clip.with_name("sound.mp4"), "-i", str(scene.clip), *sound)
     yield
-    scene.open_circuit(probe_at=0)
-    scene.invoke("Sweep")
-    scene.until(overtaken_key(scene.key, first), "DELIVERED")
+    scene.drop_pair(scene.key, clip)
+    scene.until_settled()
 
 
 def a_new_worker_reads_the_key(scene: Scene) -> Iterator[None]:
@@ -265,14 +259,17 @@ def a_failed_render_is_reported(scene: Scene) -> Iterator[None]:
     scene.until_settled("FAILED")
 
 
+_IN_STATE = {"Fetch": "FETCHING", "Finish": "FINISHING"}  # in which a function finds a job
+
+
 def a_leftover_status_file_is_replaced(scene: Scene) -> Iterator[None]:
     if scene.verb == "Poll":
         _render_without_a_url(scene)
     else:
         scene.drop_pair(scene.key, scene.clip)
         scene.until_settled()
-        scene.rewind("DELIVERING" if scene.verb == "Deliver" else "DELIVERED")
-    if scene.verb == "Deliver":
+        scene.rewind(_IN_STATE.get(scene.verb, "DELIVERED"))
+    if scene.verb == "Fetch":
         scene.rule(endpoint="file", match=scene.key, times=1, fault="answer", status=503)
     elif scene.verb == "Sweep":
         scene.make_due()
@@ -288,17 +285,26 @@ def a_leftover_status_file_is_replaced(scene: Scene) -> Iterator[None]:
             scene.rewind("FAILED", reason="a test")
 
 
+def a_film_that_cannot_be_finished_is_delivered_as_rendered(scene: Scene) -> Iterator[None]:
+    scene.drop_pair(scene.key, scene.clip)
+    scene.until_settled()
+    scene.rewind("FINISHING", finish_attempts=MAX_FINISH_ATTEMPTS)
+    yield
+    assert scene.process_job("Fetch")["next"] == "SETTLE"
+    assert scene.job.warnings
+
+
 def a_job_ends_meanwhile(scene: Scene) -> Iterator[None]:
     if scene.verb == "Poll":
         # Another poll ends it, while this one waits for a result without a URL.
         _render_without_a_url(scene)
         is_requested, end = scene.delay_response("result"), "FAILED"
     else:
-        # Another delivery finds that the file is gone, while this one still waits for it.
+        # Another fetch finds that the file is gone, while this one still waits for it.
         scene.drop_pair(scene.key, scene.clip)
         scene.until_settled()
         scene.leave(JOB_SUFFIX)
-        scene.rewind("DELIVERING")
+        scene.rewind("FETCHING")
         scene.configure_simulator(file_life_seconds=0)
         is_requested, end = scene.delay_response("file"), "LOST"
     yield
@@ -326,13 +332,13 @@ def a_broken_upload_is_aborted(scene: Scene) -> Iterator[None]:
     noise = media.ffmpeg(scene.clip.with_name("noise.mp4"), "-f", "lavfi", "-i", NOISE)
     scene.drop_pair(scene.key, noise)
     scene.until_settled()
-    scene.rewind("DELIVERING")
+    scene.rewind("FETCHING")
     scene.rule(endpoint="file", match=scene.key, times=1, fault="chunked", bytes=100_000)
     scene.rule(endpoint="file", match=scene.key, times=1, fault="answer", status=503)
     yield
-    assert scene.process_job("Deliver")["next"] == "WAIT"
-    uploads = scene.s3.list_multipart_uploads(Bucket=scene.output).get("Uploads", [])
-    if scene.key in [upload["Key"] for upload in uploads]:  # deliver does not log that
+    assert scene.process_job("Fetch")["next"] == "WAIT"
+    uploads = scene.s3.list_multipart_uploads(Bucket=scene.staging).get("Uploads", [])
+    if staged_render_key(scene.job.id) in [upload["Key"] for upload in uploads]:  # not logged
         raise DeniedError("the upload was left unfinished")
 
 

@@ -1,14 +1,13 @@
 """Hostile keys: each has a kind, stays in its folder, and its outputs collide with nothing."""
 
 import json
-from urllib.parse import quote
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from retake.domain import input_files
-from retake.domain.input_files import STAGING_PREFIX, FileKind, kind_of
+from retake.domain.input_files import FileKind, kind_of
 from retake.domain.limits import MAX_KEY_BYTES
 from retake.domain.sidecar import Sidecar, parse
 from tests.support.strategies import JOB_ID, KEY_PIECES, OBJECT_KEYS
@@ -35,12 +34,7 @@ def test_any_key_has_a_kind_and_names_that_s3_can_hold(key: str) -> None:
         for suffix in (".job.json", ".error.json")
     ]
     if kind_of(key) in (FileKind.CLIP, FileKind.IMAGE):
-        staged = input_files.staging_key(key, JOB_ID)
-        assert staged == f"{STAGING_PREFIX}{JOB_ID}{input_files.suffix_of(key)}"
-        assert kind_of(staged) is FileKind.IGNORED
-        assert not input_files.needs_copy(staged)
-        assert input_files.needs_copy(key) or quote(key) == key
-        names += [overtaken, staged]
+        names += [overtaken, input_files.output_key(key), input_files.output_key(overtaken)]
     assert all(0 < len(name.encode()) <= MAX_KEY_BYTES for name in names)
 
 
@@ -70,6 +64,6 @@ def test_an_accepted_first_frame_lies_in_the_folder_of_its_clip(key: str, name: 
         assert kind_of(frame_key) in (FileKind.IMAGE, FileKind.IGNORED)
 
 
-@pytest.mark.parametrize("key", ["clip.mp4/", "a//", ".retake/x.mp4", f".retake/{JOB_ID}.mp4"])
-def test_folders_and_staged_copies_are_ignored(key: str) -> None:
+@pytest.mark.parametrize("key", ["clip.mp4/", "a//"])
+def test_folders_are_ignored(key: str) -> None:
     assert kind_of(key) is FileKind.IGNORED

@@ -58,6 +58,10 @@ def table(reached: Counter[tuple[str, str, str]]) -> str:
     return "\n".join(lines)
 
 
+# Somebody would have to remove the staged render when Segmind no longer has the file.
+UNREACHABLE = {("FINISHING", "LOST")}
+
+
 def unreached(reached: Counter[tuple[str, str, str]]) -> list[str]:
     """Return the transitions that a job can make, but did not."""
     seen = {(old, new) for old, new, _ in reached}
@@ -65,8 +69,8 @@ def unreached(reached: Counter[tuple[str, str, str]]) -> list[str]:
         (old, new)
         for old, following in TRANSITIONS.items()
         for new in following
-        if old != "WAITING"  # a file that is not part of a job
-    }
+        if old not in ("WAITING", "PREPARING")  # files that are not part of a job
+    } - UNREACHABLE
     return [f"{old} -> {new}" for old, new in sorted(possible - seen)]
 
 

@@ -5,6 +5,7 @@ its definition file.
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
@@ -18,6 +19,7 @@ from .kernel import Kernel, Process
 
 MAX_HOPS = 16  # Lambda stops a chain of messages and functions after about so many
 STARTUP_SECONDS = 0.4
+_FOLDER = re.compile(r"\S*retake-\d+-\w+")  # on disk; its name differs each time
 TRANSIT_SECONDS = 0.01  # that a message is on its way
 
 
@@ -176,7 +178,8 @@ class Function:
             lambdas.running.pop(process, None)
             self._idle += used
             if error is not None:
-                kernel.log(f"raised {type(error).__name__}: {str(error)[:200]}")
+                words = _FOLDER.sub("(folder)", str(error))
+                kernel.log(f"raised {type(error).__name__}: {words[:200]}")
             name = type(error).__name__ if error is not None else ""
             kernel.after(0, lambda: done(Outcome(payload, name)))
 

@@ -1,8 +1,11 @@
 """The deployed stack in memory: the real functions between the simulated services."""
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from random import Random
 from types import CodeType, ModuleType, SimpleNamespace
 from typing import Any
@@ -19,11 +22,14 @@ from botocore.exceptions import (
 from retake import bootstrap
 from retake.bootstrap import Application
 from retake.domain.admission import Quotas
+from retake.domain.footage import Footage
+from retake.domain.refusal import Refusal
+from retake.services.prepare import Prepared
 from retake.settings import Settings
 from tests.support.aws.dynamodb import Database, Table
 from tests.support.aws.s3 import S3, Storage, Version
 from tests.support.aws.wire import Call, client_error
-from tests.support.stand_ins import signed
+from tests.support.stand_ins import FOOTAGE, signed
 from tests.support.template import DEFINITION, RESOURCES, ROOT, TEMPLATE
 
 from .aws import (
@@ -43,8 +49,9 @@ from .kernel import Kernel, Process
 from .segmind import BASE, HISTORY, Account, Segmind, Transport
 from .weather import STORM_SECONDS, Weather
 
-FUNCTIONS = ("submit", "poll", "deliver", "settle", "sweep")
-INPUT, OUTPUT = "input", "output"
+FUNCTIONS = ("submit", "prepare", "poll", "fetch", "finish", "settle", "sweep")
+INPUT, OUTPUT, STAGING = "input", "output", "staging"
+UNFINISHED = 0.05  # the share of renders that cannot be finished
 MAX_SKEW_SECONDS = 1.5  # of a function's clock
 WRITES = ("Put", "Update", "Delete", "Transact", "Send", "Start", "Copy", "Complete", "Publish")
 _THROTTLED = {"dynamodb": "ThrottlingException", "s3": "SlowDown"}
@@ -66,6 +73,47 @@ def _properties(function: str) -> dict[str, Any]:
 def _timeout(function: str) -> float:
     default = TEMPLATE["Globals"]["Function"]["Timeout"]
     return float(_properties(function).get("Timeout", default))
+
+
+class Media:
+    """Keeps clips as they are, and finishes films by copying them; a few cannot be finished.
+
+    Parameters:
+        process: waits as long as the work takes.
+        dice: decide about that.
+    """
+
+    def __init__(self, process: Callable[[], Process | None], dice: Random) -> None:
+        self._process, self._dice = process, dice
+
+    def prepare(
+        self, clip: Path, frame: Path | None, *, short_side: int | None, max_seconds: float
+    ) -> Prepared | Refusal:
+        """Prepare a clip; what is no MP4 is refused."""
+        self._work()
+        content = clip.read_bytes()
+        if content[4:8] != b"ftyp":
+            return Refusal("it is not a video", "export it as an MP4")
+        target = clip.rename(clip.with_suffix(".mp4"))
+        sound = target.with_suffix(".m4a")
+        sound.write_bytes(b"sound")
+        matched = frame.rename(frame.with_suffix(".jpg")) if frame else None
+        return Prepared(replace(FOOTAGE, size=len(content)), (), target, matched, sound)
+
+    def finish(
+        self, render: Path, sound: Path | None, target: Path, *, footage: Footage, prompt: str
+    ) -> tuple[str, ...] | Refusal:
+        """Finish a film."""
+        self._work()
+        if self._dice.random() < UNFINISHED:
+            return Refusal("it cannot be decoded", "look at it")
+        shutil.copy(render, target)
+        return () if sound else ("it has no sound",)
+
+    def _work(self) -> None:
+        process = self._process()
+        if process:
+            process.wait(self._dice.uniform(0.5, 30))
 
 
 class Cloud:
@@ -98,7 +146,7 @@ class Cloud:
             clock=lambda: kernel.now,
             lag=lambda: self._lag(lag_dice),
         )
-        self.storage = Storage(INPUT, OUTPUT, clock=lambda: kernel.now)
+        self.storage = Storage(INPUT, OUTPUT, STAGING, clock=lambda: kernel.now)
         self.storage.buckets[INPUT].created = self._object_created
         self.segmind = Segmind(kernel, kernel.dice("segmind"), lambda: self.weather, account)
         self.max_in_flight = Quotas(account.per_minute).max_in_flight
@@ -108,7 +156,9 @@ class Cloud:
             jobs_table="jobs",
             input_bucket=INPUT,
             output_bucket=OUTPUT,
+            staging_bucket=STAGING,
             drop_queue_url="DropQueue",
+            media_queue_url="MediaQueue",
             notification_queue_url="NotificationQueue",
             notification_topic_arn="topic",
             state_machine_arn="arn:aws:states:::stateMachine:loop",
@@ -131,17 +181,21 @@ class Cloud:
         }
         self.queues = {
             name: Queue(kernel, RESOURCES[name]["Properties"])
-            for name in ("DropQueue", "NotificationQueue")
+            for name in ("DropQueue", "MediaQueue", "NotificationQueue")
         }
-        submit = _properties("submit")["Events"]["Drop"]["Properties"]
-        assert submit["BatchSize"] == 1
-        EventSource(
-            self.queues["DropQueue"],
-            self.functions["submit"],
-            submit["ScalingConfig"]["MaximumConcurrency"],
-            lambda: self.weather.message_doubled,
-            kernel.dice("queue"),
-        )
+        for queue, name, source in (
+            ("DropQueue", "submit", "Drop"),
+            ("MediaQueue", "prepare", "Clip"),
+        ):
+            properties = _properties(name)["Events"][source]["Properties"]
+            assert properties["BatchSize"] == 1
+            EventSource(
+                self.queues[queue],
+                self.functions[name],
+                properties["ScalingConfig"]["MaximumConcurrency"],
+                lambda: self.weather.message_doubled,
+                kernel.dice(queue),
+            )
         arns = {f"${{{name.capitalize()}FunctionArn}}": name for name in FUNCTIONS}
         definition = DEFINITION
         for arn, name in arns.items():
@@ -181,9 +235,8 @@ class Cloud:
     # ─── Events ───────────────────────────────────────────────────────────────────────────────
 
     def _object_created(self, key: str, version: Version) -> None:
-        if not key.startswith(".retake/"):
-            body = json.dumps({"detail": {"bucket": {"name": INPUT}, "object": {"key": key}}})
-            self._send_event(lambda: self.queues["DropQueue"].send(body), f"of {key}")
+        body = json.dumps({"detail": {"bucket": {"name": INPUT}, "object": {"key": key}}})
+        self._send_event(lambda: self.queues["DropQueue"].send(body), f"of {key}")
 
     def _send_event(self, send: Callable[[], object], what: str) -> None:
         weather, dice = self.weather, self._dice
@@ -247,6 +300,7 @@ class Cloud:
             clock=lambda: self.kernel.now + skew,
             random=dice.random,
         )
+        application.media = Media(lambda: self.kernel.current, dice)
         module = ModuleType(name)
         with (
             mock.patch.object(bootstrap, "from_environment", return_value=application),
@@ -378,7 +432,6 @@ _SIGNING: Any = SimpleNamespace(
         Params["Bucket"],
         Params["Key"],
         Params["ResponseContentDisposition"].partition('"')[2].rstrip('"'),
-        Params.get("VersionId"),
     )
 )
 

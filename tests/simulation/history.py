@@ -173,7 +173,7 @@ class History:
             "retake.aws.dynamodb.random": kernel.dice("pauses"),
             "retake.aws.s3._PART_BYTES": 1000,
             "retake.services.poll.FILE_LIFETIME_SECONDS": lifetime,
-            "retake.services.deliver.FILE_LIFETIME_SECONDS": lifetime,
+            "retake.services.fetch.FILE_LIFETIME_SECONDS": lifetime,
             "retake.services.recover.FILE_LIFETIME_SECONDS": lifetime,
             "retake.observability.logger.exception": self._log_exception,
             **dict.fromkeys(map("retake.observability.{}".format, UNUSED), _ignore),

@@ -6,7 +6,7 @@ Some are watched at every write and request, the others are checked at the end.
 import json
 from collections import Counter, defaultdict
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from .aws import Execution
 from .cloud import INPUT, OUTPUT, Cloud
@@ -21,8 +21,9 @@ FORWARD = {
     "HELD": {"SUBMITTING", "RENDERING"},
     "SUBMITTING": {"RENDERING", "HELD", "REFUSED", "SUBMIT_UNKNOWN"},
     "SUBMIT_UNKNOWN": {"RENDERING", "SUBMITTING", "HELD"},
-    "RENDERING": {"DELIVERING", "FAILED", "LOST"},
-    "DELIVERING": {"DELIVERED", "LOST"},
+    "RENDERING": {"FETCHING", "FAILED", "LOST"},
+    "FETCHING": {"FINISHING", "LOST"},
+    "FINISHING": {"DELIVERED", "LOST"},
     "DELIVERED": set[str](),
     "LOST": set[str](),
     "REFUSED": {"CLAIMED"},
@@ -51,6 +52,7 @@ class Invariants:
         self.problems: list[str] = []
         self.reached: Counter[tuple[str, str, str]] = Counter()
         self._clips: dict[str, bytes] = {}
+        self._frames: dict[str, bytes | None] = {}
         self._leases: dict[str, float] = {}
         self._uncorrected: set[tuple[str, float]] = set()  # bookings that nobody corrects any more
         cloud.database.written = self._written
@@ -136,11 +138,12 @@ class Invariants:
             self.note("a request was made although Segmind had asked for a pause")
 
     def _accepted(self, request: Request) -> None:
-        clip = self._clip_of(request)
+        clip = self._file_of(request.body["video_url"])
         if clip is None:
             self.note(f"{request.clip_path} does not exist when its request is accepted")
             return
         self._clips[request.id] = clip
+        self._frames[request.id] = self._file_of(request.body.get("first_frame_url", ""))
         same = [
             other
             for other in self._cloud.segmind.ledger
@@ -149,16 +152,15 @@ class Invariants:
         if any(not other.fails or other.ends > request.created for other in same):
             self.note(f"paid twice: {request.clip_path} {request.body.get('prompt')!r}")
 
-    def _clip_of(self, request: Request) -> bytes | None:
-        host, _, path = request.clip_path.partition("/")
-        bucket, key = self._cloud.storage.buckets[host.partition(".")[0]], unquote(path)
-        version = parse_qs(urlsplit(request.body["video_url"]).query).get("versionId")
-        found = bucket.versions.get((key, version[0])) if version else bucket.objects.get(key)
+    def _file_of(self, url: str) -> bytes | None:
+        """Return what Segmind finds under a signed URL."""
+        parts = urlsplit(url)
+        bucket = self._cloud.storage.buckets.get((parts.hostname or "").partition(".")[0])
+        found = bucket and bucket.objects.get(unquote(parts.path.removeprefix("/")))
         return found.body if found else None
 
-    def _identity(self, request: Request) -> tuple[bytes | None, str, str]:
-        frame = request.body.get("first_frame_url", "").partition("?")[0]
-        return self._clips.get(request.id), request.body.get("prompt", ""), frame
+    def _identity(self, request: Request) -> tuple[bytes | None, str, bytes | None]:
+        return self._clips.get(request.id), request.body.get("prompt", ""), self._frames[request.id]
 
     # ─── At the end ───────────────────────────────────────────────────────────────────────────
 

@@ -89,7 +89,7 @@ BUGS = [
         "an event is trusted: a job is settled because its execution ended",
         f"{PACKAGE}/services/settle.py",
         "        if not job.has_ended:\n",
-        "        if job.state not in (State.RENDERING, State.DELIVERING, *State):\n",
+        "        if job.state not in (*State,):\n",
     ),
     Bug(
         "one look at the history is enough to send a request again",
@@ -144,8 +144,8 @@ BUGS = [
     Bug(
         "a result that is ready is not delivered",
         "statemachine/modify_video.asl.json",
-        "$states.input.next = 'DELIVER'",
-        "$states.input.next = 'DELIVERED'",
+        "$states.input.next = 'FETCH'",
+        "$states.input.next = 'FETCHED'",
     ),
     Bug(
         "a pause is ignored",

@@ -13,7 +13,10 @@ from local.cloud import CREDENTIALS, ROOT
 from . import media
 from .stack import Stack
 
-PACKAGES = [ROOT, ROOT / "layers/retake", ROOT / "layers/dependencies/python"]
+PACKAGES = [
+    ROOT,
+    *(ROOT / "layers" / path for path in ("retake", "media", "dependencies/python")),
+]
 TIMEOUT_SECONDS = 240
 
 

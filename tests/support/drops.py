@@ -64,7 +64,8 @@ def accepted_jobs(world: World) -> list[Job]:
 
 def deliver(world: World, job_id: str) -> None:
     """Bring a job that is rendering to its end, as if its result had been copied."""
-    world.advance(job_id, State.DELIVERING, result_url="https://x/")
+    world.advance(job_id, State.FETCHING, result_url="https://x/")
+    world.advance(job_id, State.FINISHING)
     world.app.status_files.publish(job_id)
     world.advance(job_id, State.DELIVERED, result="s3://output/clip.mp4")
     world.app.settlement.settle(job_id)
@@ -87,6 +88,7 @@ def drop_again(world: World, job_id: str = "j1") -> None:
         drop_version="w",
         clip=ended.clip,
         sidecar=ended.sidecar,
+        prepared=ended.prepared,
     )
     assert world.jobs.create(again, replaces=ended)
 

@@ -1,8 +1,10 @@
 """Real media for tests, created with the ffmpeg of a wheel."""
 
+import io
 import subprocess
 from pathlib import Path
 
+import av
 import imageio_ffmpeg
 
 
@@ -25,6 +27,12 @@ def image(target: Path, color: str = "red") -> Path:
     """Create a small image."""
     source = f"color={color}:size=64x48"
     return ffmpeg(target, "-f", "lavfi", "-i", source, "-frames:v", "1")
+
+
+def frames(video: bytes) -> int:
+    """Count the frames of a video."""
+    with av.open(io.BytesIO(video)) as file:
+        return sum(1 for packet in file.demux(file.streams.video[0]) if packet.size)
 
 
 def pixels(video: bytes, width: int = 96, height: int = 64, at: float = 0.5) -> bytes:

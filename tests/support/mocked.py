@@ -57,7 +57,7 @@ def create_jobs_table(dynamodb: Any) -> Any:
 
 def create_buckets(s3: Any) -> None:
     """Create the input bucket and the output bucket, with versions."""
-    for name in ("input", "output"):
+    for name in ("input", "output", "staging"):
         where = {"LocationConstraint": REGION}
         s3.create_bucket(Bucket=name, CreateBucketConfiguration=where)
         versioning = {"Status": "Enabled"}

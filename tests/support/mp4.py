@@ -1,37 +1,4 @@
-"""MP4 files made box by box, and files that count how much of them is read."""
-
-from dataclasses import dataclass, field
-
-from retake.domain.media import MAX_BOXES, Clip, check_clip
-from retake.domain.refusal import Refusal
-
-MAX_READS = 2 * MAX_BOXES + 1
-
-
-@dataclass
-class CountedFile:
-    """A file that counts its reads.
-
-    Attributes:
-        content: its bytes.
-        reads: the length of each read.
-    """
-
-    content: bytes
-    reads: list[int] = field(default_factory=list)
-
-    def read_at(self, offset: int, length: int) -> bytes:
-        assert offset >= 0
-        assert length >= 0
-        self.reads.append(length)
-        return self.content[offset : offset + length]
-
-    def check(self, max_seconds: float = 30) -> Clip | Refusal:
-        """Check the file as a clip, by few and small reads."""
-        checked = check_clip(self.read_at, len(self.content), max_seconds)
-        assert len(self.reads) <= MAX_READS
-        assert all(length <= 32 for length in self.reads)
-        return checked
+"""MP4 files made box by box."""
 
 
 def box(kind: bytes, *payload: bytes, wide: bool = False, length: int | None = None) -> bytes:

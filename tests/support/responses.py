@@ -5,14 +5,21 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from retake.domain.input_files import sent_key
 from retake.segmind.responses import Response
 
 from .stand_ins import REGION
 
 REQUEST_ID = "7f2c2f0e-5a3c-4a52-9a54-6a1f5f0a3f11"
 HTML = "<html><head><title>Bad gateway</title></head></html>"
-CLIP_URL = f"https://input.s3.{REGION}.amazonaws.com/clip.mp4"
-OTHER_CLIP_URL = f"https://input.s3.{REGION}.amazonaws.com/other.mp4"
+
+
+def sent_url(job: str, run: int = 0) -> str:
+    """Return the URL of what a job sends, without its signature."""
+    return f"https://staging.s3.{REGION}.amazonaws.com/{sent_key(job, run, '.mp4')}"
+
+
+CLIP_URL, OTHER_CLIP_URL = sent_url("j1"), sent_url("other")
 RESULT_URL = "https://images.segmind.com/out.mp4"
 JSON: Any = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

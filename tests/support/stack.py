@@ -23,10 +23,11 @@ from retake.aws.audit_store import AuditStore
 from retake.aws.job_store import job_from_item
 from retake.domain.admission import LEASE_SECONDS, LONG_LEASE_SECONDS, Leases, OpenCircuit
 from retake.domain.audit import Audit
-from retake.domain.input_files import sidecar_key
-from retake.domain.job import FollowUpQueue, HoldReason, Job, State
+from retake.domain.input_files import FileKind, kind_of, sidecar_key, staged_render_key
+from retake.domain.job import FOLLOWED, FollowUpQueue, HoldReason, Job, State
 from retake.domain.status_file import SUFFIXES
 from retake.services.waiting import RECHECK_SECONDS
+from tests.support import media
 
 PATIENCE_SECONDS = 240  # a limit for a busy machine, not an expectation
 LOST_AGE = timedelta(minutes=6)  # of a submit; then a request without a trace counts as absent
@@ -47,15 +48,20 @@ class Stack:
         self.step_functions = cloud.client("stepfunctions")
         self.input = cloud.outputs["InputBucketName"]
         self.output = cloud.outputs["OutputBucketName"]
+        self.staging = cloud.outputs["StagingBucketName"]
         self.table = cloud.table()
         self.admission = AdmissionStore(table=self.table)
 
     # ─── Drops and what comes out ─────────────────────────────────────────────────────────────
 
     def drop(self, key: str, body: bytes | Path | dict[str, Any], **options: Any) -> None:
-        """Put a file, or a sidecar, into the input bucket."""
+        """Put a file, or a sidecar, into the input bucket.
+
+        A sidecar without a prompt gets its key, so that rules of the simulator match it.
+        """
         if isinstance(body, dict):
-            body = json.dumps(body).encode()
+            named = kind_of(key) is FileKind.SIDECAR
+            body = json.dumps({"prompt": key} | body if named else body).encode()
         content = body.read_bytes() if isinstance(body, Path) else body
         self.s3.put_object(Bucket=self.input, Key=key, Body=content, **options)
 
@@ -124,7 +130,8 @@ class Stack:
 
     def until_drained(self) -> None:
         """Wait until all drops are processed."""
-        self.eventually(lambda: self.waiting("DropQueueUrl") == 0, "an empty drop queue")
+        queues = ("MediaQueueUrl", "DropQueueUrl")
+        self.eventually(lambda: not any(map(self.waiting, queues)), "empty queues")
 
     def waiting(self, output: str) -> int:
         """Count the messages of a queue, with those in flight.
@@ -141,15 +148,22 @@ class Stack:
         return self._count("DropDeadLetterQueueUrl", "ApproximateNumberOfMessages")
 
     def shorten_visibility(self, seconds: int) -> None:
-        """Have messages of the drop queue come back sooner, even while they are processed."""
-        queue = self.cloud.outputs["DropQueueUrl"]
-        found = self.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["RedrivePolicy"])
-        redrive = json.loads(found["Attributes"]["RedrivePolicy"])
-        # Work that takes longer uses up receives without failing. It is still less time in all
-        # than the template gives a message.
-        redrive["maxReceiveCount"] = 10 * int(redrive["maxReceiveCount"])
-        attributes = {"VisibilityTimeout": str(seconds), "RedrivePolicy": json.dumps(redrive)}
-        self.sqs.set_queue_attributes(QueueUrl=queue, Attributes=attributes)
+        """Have messages of drops come back sooner, even while they are processed.
+
+        Those of the media queue take longer: `prepare` gives up after a few receives.
+        """
+        for name, visible_after in (("DropQueueUrl", seconds), ("MediaQueueUrl", 4 + seconds)):
+            queue = self.cloud.outputs[name]
+            found = self.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["RedrivePolicy"])
+            redrive = json.loads(found["Attributes"]["RedrivePolicy"])
+            # Work that takes longer uses up receives without failing. It is still less time in all
+            # than the template gives a message.
+            redrive["maxReceiveCount"] = 10 * int(redrive["maxReceiveCount"])
+            attributes = {
+                "VisibilityTimeout": str(visible_after),
+                "RedrivePolicy": json.dumps(redrive),
+            }
+            self.sqs.set_queue_attributes(QueueUrl=queue, Attributes=attributes)
 
     # ─── Sweeps and the passage of time ───────────────────────────────────────────────────────
 
@@ -325,6 +339,14 @@ class Stack:
         row = self.segmind("GET", f"/inference-request/request-history/{request_id}")
         return httpx.get(row["generation_url"], trust_env=False).content
 
+    def is_film(self, key: str, request_id: str) -> bool:
+        """Tell whether a key of the output bucket has the film of what was rendered."""
+        render, film = self.rendered(request_id), self.read(key)
+        (job,) = (job for job in self.jobs() if job.request_id == request_id)
+        staged = self.s3.get_object(Bucket=self.staging, Key=staged_render_key(job.id))
+        assert staged["Body"].read() == render
+        return film is not None and media.frames(film) == media.frames(render)
+
     # ─── Jobs and executions ──────────────────────────────────────────────────────────────────
 
     def jobs(self) -> list[Job]:
@@ -400,7 +422,7 @@ class Stack:
         for job in jobs.values():
             followed = job.has_ended or job.follow_up or job.needs_attention
             assert followed, f"nobody follows up {job}"
-            if job.state in (State.RENDERING, State.DELIVERING):
+            if job.state in FOLLOWED:
                 soon = job.follow_up and job.follow_up.at <= time.time() + RECHECK_SECONDS
                 gone = f"its execution is gone, and it is not followed up soon: {job}"
                 assert executions[job.id] or soon, gone
@@ -475,4 +497,5 @@ def _is_stuck(job: Job, expected: dict[str, str]) -> bool:
 
 def _content(body: Any) -> tuple[str, str | None, str]:
     """Return what a submit is paid for."""
-    return unquote(urlsplit(body["video_url"]).path), body.get("prompt"), body["mode"]
+    job = unquote(urlsplit(body["video_url"]).path).rpartition("-")[0]
+    return job, body.get("prompt"), body["mode"]

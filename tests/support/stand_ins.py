@@ -3,16 +3,20 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Lock
 from typing import Any
 from urllib.parse import quote
 
-from retake.aws.s3 import StagedFile
+from retake.domain.footage import Footage
+from retake.domain.refusal import Refusal
 from retake.domain.wait_loop import WaitLoop
 from retake.segmind.responses import Response
+from retake.services.prepare import Prepared
 
 REGION = "eu-central-1"
 NOW = 1_800_000_000.0
+FINISHED = b"finished: "  # what `FakeMedia` puts before a render
 TIMED_OUT = Response(0, "ReadTimeout while waiting for segmind")
 EMPTY_PAGE = Response(200, '{"history": []}')
 
@@ -82,17 +86,17 @@ class FakeSigner:
         run_once(self)
         return self
 
-    def url(self, bucket: str, file: StagedFile, correlation_id: str) -> str:
-        return signed(bucket, file.key, correlation_id, file.version)
+    def url(self, bucket: str, key: str, correlation_id: str) -> str:
+        return signed(bucket, key, correlation_id)
 
 
-def signed(bucket: str, key: str, correlation_id: str, version: str | None = None) -> str:
+def signed(bucket: str, key: str, correlation_id: str) -> str:
     """Return a URL as S3 signs it."""
     disposition = quote(f'inline; filename="{correlation_id}"')
     return (
         f"https://{bucket}.s3.{REGION}.amazonaws.com/{quote(key)}"
         f"?response-content-disposition={disposition}"
-        f"{f'&versionId={version}' if version else ''}&X-Amz-Signature=ours"
+        "&X-Amz-Signature=ours"
     )
 
 
@@ -121,6 +125,77 @@ class FakeDropQueue:
 
     def send_job(self, job_id: str) -> None:
         self.jobs.append(job_id)
+
+
+FOOTAGE = Footage(
+    size=4,
+    container="mp4",
+    codec="h264",
+    profile="High",
+    pixel_format="yuv420p",
+    width=1920,
+    height=1080,
+    frames=24,
+    seconds=1.0,
+    frame_rate=24.0,
+)
+
+
+@dataclass
+class FakeMedia:
+    """Prepares a clip by keeping it, and finishes a film by copying the render.
+
+    Attributes:
+        looks: what clips are, or why they are refused, by their bytes; others are `FOOTAGE`.
+        warnings: of the next films.
+        refusal: why the next films cannot be finished.
+        prepared: the clips that were prepared, with their first frame and the most pixels.
+        sounds: the sounds that films were given.
+        during: runs once, before something is made.
+    """
+
+    looks: dict[bytes, Footage | Refusal] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    refusal: Refusal | None = None
+    prepared: list[tuple[bytes, bytes | None, int | None]] = field(default_factory=list)
+    sounds: list[bytes | None] = field(default_factory=list)
+    during: Callable[[], object] = lambda: None
+
+    def prepare(
+        self, clip: Path, frame: Path | None, *, short_side: int | None, max_seconds: float
+    ) -> Prepared | Refusal:
+        run_once(self)
+        content = clip.read_bytes()
+        self.prepared.append((content, frame.read_bytes() if frame else None, short_side))
+        found = self.looks.get(content, FOOTAGE)
+        if isinstance(found, Refusal):
+            return found
+        clip = clip.rename(clip.with_name("prepared.mp4"))
+        sound = clip.with_suffix(".m4a")
+        sound.write_bytes(b"sound of " + content)
+        if frame:
+            frame = frame.rename(frame.with_name("frame.jpg"))
+        return Prepared(found, (), clip, frame, sound)
+
+    def finish(
+        self, render: Path, sound: Path | None, target: Path, *, footage: Footage, prompt: str
+    ) -> tuple[str, ...] | Refusal:
+        run_once(self)
+        self.sounds.append(sound.read_bytes() if sound else None)
+        if self.refusal:
+            return self.refusal
+        target.write_bytes(FINISHED + render.read_bytes())
+        return self.warnings
+
+
+@dataclass
+class FakeMediaQueue:
+    """Keeps what is sent to the media queue."""
+
+    keys: list[str] = field(default_factory=list)
+
+    def send_clip(self, bucket: str, key: str) -> None:
+        self.keys.append(key)
 
 
 @dataclass

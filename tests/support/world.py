@@ -4,9 +4,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from retake.bootstrap import Application
-from retake.domain.input_files import Drop
+from retake.domain.input_files import Drop, prepared_key
 from retake.domain.job import Job, State
 from retake.domain.poll_schedule import PollSchedule
+from retake.domain.preparation import Preparation
 from retake.domain.sidecar import Sidecar
 from retake.domain.wait_loop import WaitLoop
 from retake.settings import Settings
@@ -14,11 +15,14 @@ from retake.settings import Settings
 from .aws.dynamodb import Database, Table
 from .aws.s3 import S3, Storage
 from .stand_ins import (
+    FOOTAGE,
     Clock,
     FakeDropQueue,
     FakeEmailDigest,
     FakeEventBus,
     FakeExecutions,
+    FakeMedia,
+    FakeMediaQueue,
     FakeSegmind,
     FakeSigner,
 )
@@ -47,15 +51,17 @@ class World:
         daily_budget_usd: float = 25,
         s3: Any = None,
     ) -> None:
-        self.table, self.storage, self.clock = table, Storage("input", "output"), Clock()
+        self.table, self.storage, self.clock = table, Storage("input", "output", "staging"), Clock()
         self.s3 = s3 or S3(self.storage)
         self.segmind, self.signer = FakeSegmind(), FakeSigner()
         self.queue, self.executions = FakeDropQueue(), FakeExecutions()
         self.bus, self.digest = FakeEventBus(), FakeEmailDigest()
+        self.media, self.media_queue = FakeMedia(), FakeMediaQueue()
         self.settings = Settings(
             jobs_table="jobs",
             input_bucket="input",
             output_bucket="output",
+            staging_bucket="staging",
             requests_per_minute=requests_per_minute,
             daily_budget_usd=daily_budget_usd,
         )
@@ -71,6 +77,7 @@ class World:
         app.segmind, app.signer = self.segmind, self.signer
         app.queue, app.executions = self.queue, self.executions
         app.events, app.email_digest = self.bus, self.digest
+        app.media, app.media_queue = self.media, self.media_queue
         for name, part in parts.items():
             setattr(app, name, part)
         return app
@@ -84,8 +91,20 @@ class World:
         return self.app.records
 
     def ingest(self, key: str, page: str | None = None) -> list[str]:
-        """Ingest one object."""
-        return [job.id for job in self.app.ingest.ingest(key, page)]
+        """Ingest one object, and prepare the clips for which it asks."""
+        jobs = [job.id for job in self.app.ingest.ingest(key, page)]
+        return jobs + self.prepare()
+
+    def prepare(self) -> list[str]:
+        """Prepare the clips in the media queue, and ingest them again."""
+        clips, self.media_queue.keys = self.media_queue.keys, []
+        jobs: list[str] = []
+        for key in clips:
+            before = list(self.queue.keys)
+            self.app.preparer.prepare(key, 1)
+            self.queue.keys = before
+            jobs += self.ingest(key)
+        return jobs
 
     def submit(self, job_id: str) -> None:
         """Submit one job."""
@@ -106,12 +125,12 @@ class World:
         """Put an object into the input bucket."""
         self.s3.put_object(Bucket="input", Key=key, Body=body)
 
-    def read(self, key: str) -> bytes | None:
-        """Read an object of the output bucket, if it exists."""
-        listed = self.s3.list_objects_v2(Bucket="output").get("Contents", ())
+    def read(self, key: str, bucket: str = "output") -> bytes | None:
+        """Read an object, if it exists."""
+        listed = self.s3.list_objects_v2(Bucket=bucket).get("Contents", ())
         if key not in [item["Key"] for item in listed]:
             return None
-        return bytes(self.s3.get_object(Bucket="output", Key=key)["Body"].read())
+        return bytes(self.s3.get_object(Bucket=bucket, Key=key)["Body"].read())
 
     def claimed(self, job_id: str = "j1", key: str = "clip.mp4", **fields: Any) -> str:
         """Create a job that is ready, with its clip in the bucket and its key owned."""
@@ -119,10 +138,13 @@ class World:
         clip = self.app.input_bucket.head(key)
         assert clip
         assert self.records.own(Drop("input", clip), job_id, accepted=True)
+        made = prepared_key(job_id, 1080, ".mp4")
+        self.s3.put_object(Bucket="staging", Key=made, Body=job_id.encode())
         given: dict[str, Any] = {
             "state": State.CLAIMED,
             "drop_version": "v",
             "sidecar": Sidecar(),
+            "prepared": Preparation(made_of="v", expires_at=0, footage=FOOTAGE, clip=made),
         }
         job = Job(id=job_id, bucket="input", key=key, clip=clip, **given | fields)
         assert self.jobs.create(job)

@@ -15,6 +15,7 @@ LAYER = Path(retake.__file__).parent
 ROOT = LAYER.parents[2]
 MODULES = sorted(LAYER.rglob("*.py"))
 HANDLERS = sorted((ROOT / "functions").glob("*/app.py"))
+MEDIA = sorted((ROOT / "layers/media/retake_media").glob("*.py"))
 COMMAND = sorted((ROOT / "retake_cli").rglob("*.py"))
 RUNTIME = {"boto3", "botocore"}  # the Lambda runtime brings them
 IMPORT_NAMES = {"aws-lambda-powertools": "aws_lambda_powertools"}
@@ -74,7 +75,7 @@ def top(module: str) -> str:
 
 def libraries(path: Path) -> set[str]:
     """Return the imported libraries that neither Python nor the project brings."""
-    return {top(module) for module in imports(path)} - STANDARD_LIBRARY - {"retake"}
+    return {top(module) for module in imports(path)} - STANDARD_LIBRARY - {"retake", "retake_media"}
 
 
 def parts_of_package(path: Path) -> set[str]:
@@ -92,6 +93,12 @@ def required_libraries() -> set[str]:
     return {IMPORT_NAMES.get(name, name) for name in names}
 
 
+def operations() -> list[str]:
+    """Return the names of what the sandbox runs."""
+    module = tree(ROOT / "layers/media/retake_media/operations.py")
+    return [node.name for node in module.body if isinstance(node, ast.FunctionDef)]
+
+
 def test_the_package_has_the_known_rooms() -> None:
     assert {path.parent for path in MODULES} == {LAYER, *(LAYER / room for room in ROOMS)}
 
@@ -104,6 +111,13 @@ def test_a_room_imports_only_what_it_may(room: str, path: Path) -> None:
     allowed_parts, allowed_libraries = ROOMS[room]
     assert parts_of_package(path) <= {room} | allowed_parts
     assert libraries(path) <= allowed_libraries
+
+
+@pytest.mark.parametrize("path", MEDIA, ids=short_name)
+def test_work_on_media_knows_the_rules_but_no_cloud(path: Path) -> None:
+    # `tools` is the edge to the functions, and returns what `prepare` expects.
+    assert parts_of_package(path) <= {"domain", "services"}
+    assert libraries(path) - {"", *(module.stem for module in MEDIA)} <= {"av"}
 
 
 @pytest.mark.parametrize("path", in_room("domain"), ids=short_name)
@@ -123,9 +137,9 @@ def test_a_function_is_thin(path: Path) -> None:
     assert libraries(path) <= {"aws_lambda_powertools"}
 
 
-def test_there_are_five_functions() -> None:
+def test_there_are_seven_functions() -> None:
     names = [path.parent.name for path in HANDLERS]
-    assert names == ["deliver", "poll", "settle", "submit", "sweep"]
+    assert names == ["fetch", "finish", "poll", "prepare", "settle", "submit", "sweep"]
 
 
 def test_no_module_imports_itself_through_others() -> None:
@@ -201,10 +215,11 @@ def used_names(path: Path) -> Iterator[str]:
 
 
 def test_no_function_is_dead() -> None:
-    used = {name for path in [*MODULES, *HANDLERS, *COMMAND] for name in used_names(path)}
+    used = {name for path in [*MODULES, *HANDLERS, *COMMAND, *MEDIA] for name in used_names(path)}
+    used |= set(operations())
     defined = {
         node.name
-        for path in MODULES
+        for path in [*MODULES, *MEDIA]
         for node in ast.walk(tree(path))
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("__")
     }

@@ -20,6 +20,7 @@ from retake.domain.admission import (
     OpenCircuit,
     RequestRate,
 )
+from retake.domain.footage import Sound
 from retake.domain.input_files import Drop, InputFile
 from retake.domain.intake import InputRecord, Waiting
 from retake.domain.job import (
@@ -32,8 +33,10 @@ from retake.domain.job import (
     State,
     SubmitAttempt,
 )
+from retake.domain.preparation import Preparation
 from retake.domain.refusal import Refusal
 from retake.domain.sidecar import Sidecar
+from tests.support.stand_ins import FOOTAGE
 from tests.support.world import World
 
 THEN = datetime(2026, 1, 1, 12, 30, 15, 250_000, tzinfo=UTC)
@@ -47,6 +50,18 @@ SIDECAR = Sidecar(
     rerun=2,
 )
 FOLLOW_UP = FollowUp(FollowUpQueue.HELD, 1_800_000_000)
+PREPARATION = Preparation(
+    made_of="v1 1080 v2",
+    expires_at=1_800_000_005,
+    clip_sha256="5" * 64,
+    frame_sha256="6" * 64,
+    refusal=Refusal("the clip is empty", "upload it again"),
+    footage=replace(FOOTAGE, sound=Sound(codec="aac", channels=2, rate=48000, seconds=3.1)),
+    steps=("turned upright",),
+    clip="prepared/5-1080.mp4",
+    frame="prepared/6-1080.jpg",
+    sound="prepared/5-1080.m4a",
+)
 NEW_JOB = Job(
     id="j1", state=State.CLAIMED, bucket="input", key="a/clip.mp4", drop_version="v1", clip=CLIP
 )
@@ -58,8 +73,7 @@ FULL_JOB = Job(
     clip=CLIP,
     first_frame=LOOK,
     sidecar=SIDECAR,
-    seconds=3.125,
-    shares_key=True,
+    prepared=PREPARATION,
     state=State.HELD,
     entered={State.CLAIMED: THEN, State.HELD: THEN + timedelta(seconds=2)},
     run=1,
@@ -78,9 +92,11 @@ FULL_JOB = Job(
     result_url="https://x/result.mp4",
     cost_usd=0.6,
     render_seconds=164.25,
-    delivery_attempts=3,
+    fetch_attempts=3,
+    finish_attempts=1,
     result="s3://output/a/clip.mp4",
     result_bytes=7_654_321,
+    warnings=("the picture is black",),
 )
 NEW_RECORD = InputRecord(bucket="input", key="a/clip.mp4")
 FULL_RECORD = InputRecord(
@@ -89,14 +105,13 @@ FULL_RECORD = InputRecord(
     waiting=Waiting("waits for its sidecar", THEN),
     newest_job="j2",
     accepted_job="j1",
-    first_job="j0",
     dropped_at=THEN,
     etags="e1 e2",
     pair_version="v1 v2",
     sidecar=SIDECAR,
     follow_up=FOLLOW_UP,
-    etag="e1",
-    sha256="5" * 64,
+    preparing="v1 1080 v2",
+    preparation=PREPARATION,
 )
 FULL_ADMISSION = Admission(
     leases=Leases({"j1": 1_800_003_600, "j2": 1_800_003_601}),
@@ -195,7 +210,6 @@ def test_an_input_record_is_read_as_its_store_writes_it(world: World) -> None:
         NEW_RECORD,
         newest_job="j1",
         accepted_job="j1",
-        first_job="j1",
         dropped_at=THEN,
         etags="e1 e1",
         pair_version="v1 v2",

@@ -138,11 +138,11 @@ def test_without_a_correlation_id_all_fields_decide_and_a_missing_one_leaves_it_
 @pytest.mark.parametrize("region", ["us-east-1", "eu-central-1", "cn-north-1"])
 def test_a_copy_is_recognized_by_its_path_whatever_the_region(region: str) -> None:
     domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    copy = f"https://in.s3.{region}.{domain}/.retake/j.mp4"
+    copy = f"https://in.s3.{region}.{domain}/sent/j-0.mp4"
     sent = SENT | {"video_url": copy}
-    by_path = f"https://s3.{region}.{domain}/in/.retake/j.mp4?X-Amz-Signature=another"
+    by_path = f"https://s3.{region}.{domain}/in/sent/j-0.mp4?X-Amz-Signature=another"
     assert is_ours(row_of(SENT | {"video_url": by_path}), sent, "j-0.mp4") is True
-    other = copy.replace("/j.mp4", "/k.mp4")
+    other = copy.replace("/j-0.mp4", "/k-0.mp4")
     assert is_ours(row_of(SENT | {"video_url": other}), sent, "j-0.mp4") is False
 
 

@@ -9,6 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from retake.domain.job import State
+from retake.domain.refusal import Refusal
 from retake.domain.sidecar import Sidecar
 from tests.support.drops import (
     accepted_jobs,
@@ -23,6 +24,7 @@ from tests.support.kills import Killed, kill
 from tests.support.world import World
 
 INK, OIL = b'{"prompt": "ink"}', b'{"prompt": "oil"}'
+EMPTY = Refusal("the clip is empty", "upload it again")
 FIRST_FRAME = b'{"first_frame": "look.png"}'
 
 
@@ -46,7 +48,7 @@ def test_three_files_in_any_order_become_one_job(
     ("files", "key", "state"),
     [
         ({"clip.mp4": b"clip"}, "clip.mp4", "WAITING"),
-        ({"clip.mov": b"clip"}, "clip.mov", "REFUSED"),
+        ({"clip.mov": b"clip"}, "clip.mov", "WAITING"),
         ({"noname": b"clip"}, "noname", "REFUSED"),
         ({"clip.json": b"{"}, "clip.json", "REFUSED"),
         ({"clip.mp4": b"clip", "clip.json": b"{"}, "clip.mp4", "REFUSED"),
@@ -60,6 +62,7 @@ def test_every_drop_gets_a_status_file(
 ) -> None:
     for name, body in files.items():
         world.drop(name, body)
+    world.media.looks = {b"": EMPTY, b"text": EMPTY}
     assert ingest(world, *files) == set()
     assert status_of(world, key)["state"] == state
 
@@ -141,7 +144,8 @@ def test_a_restored_sidecar_brings_back_the_status_of_its_own_video(
         world.drop("clip.json", sidecar)
         [job_id] = ingest(world, "clip.json")
         world.submit(job_id)
-        world.advance(job_id, State.DELIVERING, result_url="https://x/")
+        world.advance(job_id, State.FETCHING, result_url="https://x/")
+        world.advance(job_id, State.FINISHING)
         output.put_video(
             "clip.mp4",
             BytesIO(clip_bytes),
@@ -212,33 +216,6 @@ def test_a_job_that_lost_its_name_keeps_a_status_file(world: World, clip_bytes: 
 def shares_key(world: World) -> dict[str, bool]:
     """Return, by the prompt of each accepted job, whether another one was first under its key."""
     return {job.sidecar.prompt or "": job.shares_key for job in accepted_jobs(world) if job.sidecar}
-
-
-def test_only_the_first_job_of_a_key_does_not_share_it_however_often_it_starts_again(
-    world: World, clip_bytes: bytes
-) -> None:
-    world.drop("clip.mp4", clip_bytes)
-    for sidecar in (INK, OIL, INK, OIL, OIL):
-        world.drop("clip.json", sidecar)
-        for job_id in ingest(world, "clip.json"):
-            world.submit(job_id)
-            fail(world, job_id)
-    assert shares_key(world) == {"ink": False, "oil": True}
-
-
-def test_a_job_shares_its_key_though_its_function_died_before_it_was_written(
-    world: World, clip_bytes: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world.drop("clip.mp4", clip_bytes)
-    world.drop("clip.json", INK)
-    ingest(world, "clip.json")
-    world.drop("clip.json", OIL)
-    monkeypatch.setattr(world.jobs, "create", kill)
-    with pytest.raises(Killed):
-        ingest(world, "clip.json")
-    monkeypatch.undo()
-    ingest(world, "clip.json")
-    assert shares_key(world) == {"ink": False, "oil": True}
 
 
 def test_a_job_that_has_ended_gets_no_status_file_for_losing_its_name(
@@ -443,5 +420,8 @@ def test_a_first_frame_that_waited_is_forgotten_when_a_job_uses_it(
     assert world.records.get("look.png").waiting
     world.drop("clip.mp4", clip_bytes)
     world.drop("clip.json", FIRST_FRAME)
-    assert ingest(world, "clip.mp4")
+    (job_id,) = ingest(world, "clip.mp4")
+    first_frame = world.job(job_id).first_frame
+    assert first_frame
+    assert first_frame.key == "look.png"
     assert not world.records.get("look.png").exists

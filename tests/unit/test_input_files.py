@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retake.domain.input_files import (
-    STAGING_PREFIX,
     Drop,
     FileKind,
     InputFile,
@@ -19,15 +18,16 @@ from retake.domain.input_files import (
     describe_missing_frame,
     job_id,
     kind_of,
-    needs_copy,
+    output_key,
     overtaken_key,
     refuse_by_name,
+    sent_key,
     sidecar_key,
-    staging_key,
     status_key,
     stem,
     suffix_of,
 )
+from retake.domain.limits import MAX_KEY_BYTES
 from retake.domain.sidecar import Sidecar
 
 THEN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -60,12 +60,12 @@ SIDECAR = Sidecar(prompt="ink", first_frame="look.png")
         ("clip.JSON", FileKind.SIDECAR),
         ("look.WebP", FileKind.IMAGE),
         ("look.jpeg", FileKind.IMAGE),
-        ("film.mov", FileKind.OTHER),
+        ("film.MOV", FileKind.CLIP),
+        ("film.m2ts", FileKind.CLIP),
+        ("film.mxf", FileKind.OTHER),
         ("mp4", FileKind.OTHER),
         ("clip.mp4.part", FileKind.OTHER),
         ("folder.mp4/", FileKind.IGNORED),
-        (".retake/j/clip.mp4", FileKind.IGNORED),
-        ("a/.retake/clip.mp4", FileKind.CLIP),
     ],
 )
 def test_a_key_says_what_kind_of_file_it_is(key: str, kind: FileKind) -> None:
@@ -183,30 +183,20 @@ def test_an_overtaken_result_stands_beside_its_clip() -> None:
     assert overtaken_key("shoot.v2/README", JOB_ID) == "shoot.v2/README.01234567"
 
 
-@pytest.mark.parametrize(
-    "key", ["A/Clip.mp4", "shoot-1/v1.2_final.mp4", "Look.png", ".dot/clip.mp4", "x" * 96 + ".mp4"]
-)
-def test_a_plain_and_short_key_is_sent_as_it_is(key: str) -> None:
-    assert not needs_copy(key)
+@given(KEYS)
+def test_a_film_has_the_key_of_its_clip_as_an_mp4(key: str) -> None:
+    film = output_key(key)
+    assert film == key if key.lower().endswith(".mp4") else film.endswith(".mp4")
+    assert len(film.encode()) <= MAX_KEY_BYTES
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        *("clip.MP4", "Look.Png", "my clip.mp4", "a+b.mp4", "100%.mp4", "ä.mp4", "映.mp4"),
-        *("a&b=c?d#e.mp4", "it's.mp4", "a\n.mp4", "(1).mp4", "a~b.mp4", "x" * 97 + ".mp4"),
-        *("/clip.mp4", "a//clip.mp4", "./clip.mp4", "a/../clip.mp4", "a/.../clip.mp4"),
-    ],
-)
-def test_a_key_that_could_be_changed_on_its_way_is_copied_under_a_short_name(key: str) -> None:
-    assert needs_copy(key)
-    copy = staging_key(key, JOB_ID)
-    assert copy == f"{STAGING_PREFIX}{JOB_ID}{suffix_of(key)}"
-    assert not needs_copy(copy)
+def test_a_clip_that_is_no_mp4_keeps_its_name_in_that_of_its_film() -> None:
+    assert output_key("cam/IMG_0042.MOV") == "cam/IMG_0042.MOV.mp4"
+    assert output_key("clip.MP4") == "clip.MP4"
 
 
-def test_the_copies_of_a_clip_and_of_its_first_frame_differ() -> None:
-    assert staging_key("a.MP4", JOB_ID) != staging_key("a.PNG", JOB_ID)
+def test_what_is_sent_of_two_runs_of_a_job_has_two_names() -> None:
+    assert sent_key(JOB_ID, 0, ".mp4") != sent_key(JOB_ID, 1, ".mp4")
 
 
 @given(KEYS)
@@ -219,7 +209,6 @@ def test_any_key_that_cannot_be_part_of_a_job_is_refused_in_words(key: str) -> N
 @pytest.mark.parametrize(
     ("key", "words"),
     [
-        ("clip.MOV", ".mov files are not supported"),
         ("clip.txt", "a .txt file"),
         ("a.b/README", "a file without a suffix"),
     ],

@@ -13,6 +13,7 @@ from retake.domain.intake import (
     Decision,
     InputRecord,
     Known,
+    Prepare,
     Refuse,
     Start,
     Wait,
@@ -23,6 +24,7 @@ from retake.domain.intake import (
 )
 from retake.domain.job import Job, State
 from retake.domain.json_form import Fields
+from retake.domain.preparation import Preparation
 from retake.domain.preset import FORM, Preset
 from retake.domain.refusal import Refusal
 from retake.domain.sidecar import Sidecar
@@ -176,9 +178,10 @@ def test_a_pair_that_was_refused_without_instructions_is_read_again() -> None:
 
 # decide and refuse
 
-READABLE = Candidate(PAIR, UNKNOWN, Sidecar(prompt="ink"))
+MADE = Preparation(made_of="", expires_at=0, clip_sha256="s1", frame_sha256="s3")
+READABLE = Candidate(PAIR, UNKNOWN, Sidecar(prompt="ink"), preparation=MADE)
 WITHOUT_FRAME = Candidate(PAIR, UNKNOWN, FRAME)
-WITH_FRAME = Candidate(replace(PAIR, first_frame=LOOK), UNKNOWN, FRAME)
+WITH_FRAME = Candidate(replace(PAIR, first_frame=LOOK), UNKNOWN, FRAME, preparation=MADE)
 UNREADABLE = Candidate(PAIR, UNKNOWN, REFUSAL)
 TOO_LONG = Candidate(
     Drop("input", file(f"{LONG_FOLDER}c.mp4", version="v1"), file("c.json", version="v2")),
@@ -322,3 +325,50 @@ def test_a_record_exists_when_its_file_waits_or_has_a_job() -> None:
         True,
         True,
     ]
+
+
+# prepare
+
+
+def test_a_complete_drop_is_prepared_before_anything_is_decided() -> None:
+    raw = replace(READABLE, preparation=None)
+    assert decide(raw) == Prepare("v1 1080")
+    assert raw.known_job_id is None
+    framed = replace(WITH_FRAME, preparation=None)
+    assert decide(framed) == Prepare("v1 1080 v3")
+
+
+def test_what_was_made_of_these_versions_identifies_the_files_by_their_content() -> None:
+    raw = replace(WITH_FRAME, preparation=None)
+    made = replace(MADE, made_of="v1 1080 v3", expires_at=THEN + 1)
+    known = replace(raw, record=replace(UNKNOWN, preparation=made)).prepared(THEN)
+    assert known.preparation is made
+    assert (known.drop.clip.sha256, known.drop.first_frame and known.drop.first_frame.sha256) == (
+        "s1",
+        "s3",
+    )
+    assert isinstance(decide(known), Start)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"made_of": "v0 1080 v3"},
+        {"made_of": "v1 720 v3"},
+        {"made_of": "v1 1080"},
+        {"expires_at": THEN},
+    ],
+    ids=["another clip", "another size", "without the first frame", "expired"],
+)
+def test_what_was_made_of_something_else_or_has_expired_is_made_again(
+    changes: dict[str, Any],
+) -> None:
+    raw = replace(WITH_FRAME, preparation=None)
+    made = replace(MADE, **{"made_of": "v1 1080 v3", "expires_at": THEN + 1} | changes)
+    unknown = replace(raw, record=replace(UNKNOWN, preparation=made)).prepared(THEN)
+    assert decide(unknown) == Prepare("v1 1080 v3")
+
+
+def test_a_clip_that_cannot_be_prepared_is_refused() -> None:
+    refused = replace(READABLE, preparation=replace(MADE, refusal=REFUSAL))
+    assert decide(refused) == Refuse(REFUSAL, Sidecar(prompt="ink"))

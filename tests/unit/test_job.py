@@ -32,14 +32,16 @@ FUNCTIONS = LAYER.parents[2] / "functions"
 SEGMINDS_OWN_WORD = ("responses.py", "FAILED")
 
 DESIGNED_TRANSITIONS = {
-    "WAITING": {"CLAIMED", "REFUSED"},
+    "WAITING": {"PREPARING", "CLAIMED", "REFUSED"},
+    "PREPARING": {"WAITING", "CLAIMED", "REFUSED"},
     "CLAIMED": {"HELD", "SUBMITTING"},
     # RENDERING: a person was notified, and then the lost request turns up after all.
     "HELD": {"SUBMITTING", "RENDERING"},
     "SUBMITTING": {"RENDERING", "HELD", "REFUSED", "SUBMIT_UNKNOWN"},
     "SUBMIT_UNKNOWN": {"RENDERING", "SUBMITTING", "HELD"},
-    "RENDERING": {"DELIVERING", "FAILED", "LOST"},
-    "DELIVERING": {"DELIVERED", "LOST"},
+    "RENDERING": {"FETCHING", "FAILED", "LOST"},
+    "FETCHING": {"FINISHING", "LOST"},
+    "FINISHING": {"DELIVERED", "LOST"},
     "DELIVERED": set(),
     "REFUSED": {"CLAIMED"},
     "FAILED": {"CLAIMED"},
@@ -72,10 +74,10 @@ def test_groups_of_states_agree_with_the_transitions() -> None:
     assert {"DELIVERED", "REFUSED", "FAILED", "LOST"} == TERMINAL
     assert {"REFUSED", "FAILED"} == RETRYABLE
     assert {"CLAIMED", "HELD"} == UNSENT
-    assert {"SUBMITTING", "SUBMIT_UNKNOWN", "RENDERING", "DELIVERING"} == IN_FLIGHT
-    assert {"RENDERING", "DELIVERING", "DELIVERED", "LOST"} == PAID
+    assert {"SUBMITTING", "SUBMIT_UNKNOWN", "RENDERING", "FETCHING", "FINISHING"} == IN_FLIGHT
+    assert {"RENDERING", "FETCHING", "FINISHING", "DELIVERED", "LOST"} == PAID
     assert PAID | {"SUBMITTING", "SUBMIT_UNKNOWN"} == MAY_BE_PAID
-    assert {"WAITING"} == set(State) - TERMINAL - UNSENT - IN_FLIGHT
+    assert {"WAITING", "PREPARING"} == set(State) - TERMINAL - UNSENT - IN_FLIGHT
 
 
 def test_a_paid_job_becomes_unpaid_only_when_segmind_says_so() -> None:
@@ -108,7 +110,7 @@ def test_no_other_module_spells_a_state_as_a_string(path: Path) -> None:
 
 
 def test_functions_are_found() -> None:
-    assert len(list(FUNCTIONS.rglob("app.py"))) == 5
+    assert len(list(FUNCTIONS.rglob("app.py"))) == 7
 
 
 @pytest.mark.parametrize(

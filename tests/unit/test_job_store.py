@@ -21,6 +21,7 @@ from retake.domain.job import (
     State,
     SubmitAttempt,
 )
+from retake.domain.preparation import Preparation
 from retake.domain.refusal import Refusal
 from retake.domain.sidecar import Sidecar
 from tests.support.aws.dynamodb import Table
@@ -35,7 +36,7 @@ COMPLETE = Job(
     clip=InputFile("k.mp4", "e", 7, DROPPED_AT, "v1"),
     first_frame=InputFile("look.png", "f", 8, DROPPED_AT + timedelta(seconds=1.5)),
     sidecar=Sidecar(prompt="ink", first_frame="look.png", rerun=2),
-    seconds=1.5,
+    prepared=Preparation(made_of="v1 1080", expires_at=7, clip="prepared/k.mp4"),
     state=State.SUBMIT_UNKNOWN,
     entered={State.CLAIMED: DROPPED_AT, State.SUBMIT_UNKNOWN: DROPPED_AT},
     run=3,
@@ -54,7 +55,9 @@ COMPLETE = Job(
     result_url="https://x/r.mp4",
     cost_usd=0.6,
     render_seconds=150.5,
-    delivery_attempts=2,
+    fetch_attempts=2,
+    finish_attempts=1,
+    warnings=("the render has another shape",),
     result="s3://output/k.mp4",
     result_bytes=5,
 )
@@ -95,11 +98,11 @@ def test_a_job_is_read_back_as_it_was_written(jobs: JobStore) -> None:
 
 
 def test_a_job_is_created_once(jobs: JobStore, table: Table) -> None:
-    create(jobs, sidecar=Sidecar(prompt="first"), seconds=1.5)
+    create(jobs, sidecar=Sidecar(prompt="first"), result_bytes=5)
     assert jobs.create(new_job(sidecar=Sidecar(prompt="second"))) is None
     job = read(jobs)
     assert job.sidecar
-    assert (job.sidecar.prompt, job.seconds, job.refusal) == ("first", 1.5, None)
+    assert (job.sidecar.prompt, job.result_bytes, job.refusal) == ("first", 5, None)
     assert "refusal" not in table.get_item(Key=dynamodb.key("job#j"))["Item"]
 
 
@@ -166,7 +169,7 @@ def test_of_many_functions_that_advance_a_job_at_once_one_succeeds(table: Any) -
 
 
 def test_a_write_that_insists_continues_from_what_is_stored_now(jobs: JobStore) -> None:
-    job = create(jobs, state=State.DELIVERING, request_id="r")
+    job = create(jobs, state=State.FINISHING, request_id="r")
     assert jobs.update(job, due_in=7)
     assert jobs.advance(job, State.DELIVERED) is None
     delivered = jobs.advance(job, State.DELIVERED, insist=True, result_bytes=5)
@@ -179,13 +182,13 @@ def test_a_write_that_insists_continues_from_what_is_stored_now(jobs: JobStore) 
     "meanwhile",
     [
         {"state": State.LOST, "request_id": "r"},
-        {"state": State.DELIVERING, "request_id": "other"},
+        {"state": State.FINISHING, "request_id": "other"},
     ],
 )
 def test_a_write_that_insists_yields_to_an_end_and_to_another_request(
     jobs: JobStore, meanwhile: dict[str, Any]
 ) -> None:
-    job = create(jobs, state=State.DELIVERING, request_id="r")
+    job = create(jobs, state=State.FINISHING, request_id="r")
     jobs.update(job, **meanwhile)
     assert jobs.advance(job, State.DELIVERED, insist=True) is None
     assert read(jobs).state is meanwhile["state"]

@@ -6,9 +6,7 @@ from itertools import count
 import pytest
 
 from retake.aws.s3 import InputBucket
-from retake.domain.job import State
-from retake.domain.limits import MAX_CLIP_BYTES
-from tests.support.drops import accepted_jobs, ingest_and_submit, status_of
+from tests.support.drops import accepted_jobs, ingest_and_submit
 from tests.support.world import World
 
 SIDECAR = b'{"prompt": "ink"}'
@@ -94,22 +92,3 @@ def test_a_version_is_hashed_once(world: World, encrypted: RandomETags, clip_byt
     before = encrypted.bytes_read
     ingest_and_submit(world, "clip.json", "clip.mp4")
     assert encrypted.bytes_read - before < len(clip_bytes)
-
-
-def test_a_clip_that_is_too_large_is_refused_without_being_read(
-    world: World, encrypted: RandomETags, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("retake.services.claim.MAX_CLIP_BYTES", 1000)
-    monkeypatch.setattr("retake.domain.media.MAX_CLIP_BYTES", 1000)
-    world.drop("clip.mp4", bytes(MAX_CLIP_BYTES // 50))
-    world.drop("clip.json", SIDECAR)
-    ingest_and_submit(world, "clip.mp4")
-    assert status_of(world, "clip.mp4")["state"] == State.REFUSED
-    assert encrypted.bytes_read < 1000
-
-
-def test_a_clip_without_kms_is_not_read_whole(world: World, clip_bytes: bytes) -> None:
-    world.drop("clip.mp4", clip_bytes)
-    file = world.app.input_bucket.head("clip.mp4")
-    assert world.app.input_bucket.identify(file) is file
-    assert file.content == file.etag

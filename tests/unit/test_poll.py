@@ -35,9 +35,9 @@ ROW_WITH_RESULT = response(200, {"request_id": "r-1", "generation_url": RESULT_U
 
 def test_a_completed_job_is_delivered_with_its_figures(world: World) -> None:
     world.segmind.status_response, world.segmind.result_response = COMPLETED, RESULT
-    assert world.poll(world.rendering()).next_step is NextStep.DELIVER
+    assert world.poll(world.rendering()).next_step is NextStep.FETCH
     job = world.job()
-    assert (job.state, job.cost_usd) == (State.DELIVERING, 0.6)
+    assert (job.state, job.cost_usd) == (State.FETCHING, 0.6)
     assert job.result_url == RESULT_URL
 
 
@@ -120,11 +120,11 @@ def test_a_result_whose_record_is_gone_is_found_in_the_history(world: World) -> 
     world.clock.now += 100
     world.segmind.status_response = NOT_FOUND
     world.segmind.history_response = ROW_WITH_RESULT
-    assert world.poll(job_id).next_step is NextStep.DELIVER
+    assert world.poll(job_id).next_step is NextStep.FETCH
 
 
 @pytest.mark.parametrize("question", [Question.STATUS, Question.RESULT])
-@pytest.mark.parametrize(("late", "next_step"), [(0, NextStep.WAIT), (1, NextStep.DELIVER)])
+@pytest.mark.parametrize(("late", "next_step"), [(0, NextStep.WAIT), (1, NextStep.FETCH)])
 def test_a_record_that_is_not_there_is_gone_when_every_replica_would_have_it(
     world: World, question: Question, late: int, next_step: NextStep
 ) -> None:
@@ -135,7 +135,7 @@ def test_a_record_that_is_not_there_is_gone_when_every_replica_would_have_it(
     assert world.poll(job_id, question=question).next_step is next_step
 
 
-@pytest.mark.parametrize(("late", "next_step"), [(0, NextStep.WAIT), (1, NextStep.DELIVER)])
+@pytest.mark.parametrize(("late", "next_step"), [(0, NextStep.WAIT), (1, NextStep.FETCH)])
 def test_the_history_is_asked_when_the_lifetime_of_a_record_is_over(
     world: World, late: int, next_step: NextStep
 ) -> None:
@@ -186,7 +186,7 @@ def test_without_a_request_for_the_history_the_next_poll_asks_it(
     world.clock.now += 7
     monkeypatch.setattr(world.segmind, "status", None)
     world.segmind.history_response = response(200, {"generation_url": RESULT_URL})
-    assert world.app.poller.poll(after).next_step is NextStep.DELIVER
+    assert world.app.poller.poll(after).next_step is NextStep.FETCH
 
 
 def test_a_record_that_expires_before_its_result_is_read_is_found_in_the_history(
@@ -196,16 +196,16 @@ def test_a_record_that_expires_before_its_result_is_read_is_found_in_the_history
     world.clock.now += 100
     world.segmind.status_response, world.segmind.result_response = COMPLETED, NOT_FOUND
     world.segmind.history_response = response(200, {"generation_url": RESULT_URL})
-    assert world.poll(job_id, question=Question.RESULT).next_step is NextStep.DELIVER
+    assert world.poll(job_id, question=Question.RESULT).next_step is NextStep.FETCH
 
 
 def test_when_a_file_cannot_be_copied_the_history_may_know_another_url(world: World) -> None:
-    world.advance(world.rendering(), State.DELIVERING, result_url="https://images.segmind.com/a")
+    world.advance(world.rendering(), State.FETCHING, result_url="https://images.segmind.com/a")
     world.segmind.history_response = ROW_WITH_RESULT
-    assert world.poll().next_step is NextStep.DELIVER
+    assert world.poll().next_step is NextStep.FETCH
     assert world.job().result_url == "https://images.segmind.com/a", "it was not tried yet"
-    world.jobs.update(world.job(), delivery_attempts=1)
-    assert world.poll().next_step is NextStep.DELIVER
+    world.jobs.update(world.job(), fetch_attempts=1)
+    assert world.poll().next_step is NextStep.FETCH
     assert world.job().result_url == RESULT_URL
 
 
@@ -254,7 +254,7 @@ def test_the_first_2000_characters_of_an_odd_result_are_kept(world: World) -> No
     assert (world.job().reason or "").endswith(f": {odd[:2000]}")
 
 
-@pytest.mark.parametrize("state", [State.FAILED, State.DELIVERING])
+@pytest.mark.parametrize("state", [State.FAILED, State.FETCHING])
 def test_a_poll_that_another_function_overtakes_looks_again_5_seconds_later(
     world: World, state: State
 ) -> None:
@@ -319,7 +319,7 @@ def test_unusable_figures_do_not_delay_a_paid_result(world: World, cost: str) ->
     status = f'{{"status": "COMPLETED", "metrics": {{"cost": {cost}}}}}'
     world.segmind.status_response = Response(200, status)
     world.segmind.result_response = RESULT
-    assert world.poll(world.rendering()).next_step is NextStep.DELIVER
+    assert world.poll(world.rendering()).next_step is NextStep.FETCH
 
 
 def test_with_one_request_a_minute_the_result_is_read_with_the_next_one(table: Any) -> None:
@@ -330,7 +330,7 @@ def test_with_one_request_a_minute_the_result_is_read_with_the_next_one(table: A
     for _ in range(4):
         world.clock.now += 65
         loop = world.app.poller.poll(loop)
-    assert world.state() is State.DELIVERING
+    assert world.state() is State.FETCHING
 
 
 # ─── Requests, the key and money ──────────────────────────────────────────────────────────────
@@ -451,6 +451,7 @@ def test_a_render_time_is_learned_in_the_seconds_of_the_waits_and_without_the_qu
     world.clock.now += seconds
     world.poll(job_id, **loop)
     assert world.job().render_seconds == learned
+    world.advance(job_id, State.FINISHING)
     world.advance(job_id, State.DELIVERED, result="s3://output/clip.mp4")
     for _ in range(2):
         world.app.settlement.settle(job_id)

@@ -1,9 +1,11 @@
 """Presets in the bucket: one job in any order of events, and a preset alone pays for nothing."""
 
+import hashlib
 import io
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import chain, count, permutations, product, repeat
 from typing import Any
 
@@ -12,8 +14,9 @@ from botocore.exceptions import IncompleteReadError
 from botocore.response import StreamingBody
 
 from retake.aws import dynamodb
-from retake.domain.input_files import PRESET_NAME, Drop, job_id
+from retake.domain.input_files import PRESET_NAME, Drop, InputFile, job_id
 from retake.domain.intake import PRESET_GRACE_SECONDS, InputRecord
+from retake.domain.limits import MAX_JSON_BYTES
 from retake.domain.sidecar import Sidecar, parse
 from retake.services import ingest as ingest_module
 from retake.services.ingest import WAKE_SECONDS
@@ -40,12 +43,18 @@ def world(world: World) -> World:
 
 def job_id_of(world: World, fields: dict[str, str], frame_key: str | None = None) -> str:
     """Return the id of the job that a sidecar with all of these fields would have."""
-    clip = world.app.input_bucket.head("a/clip.mp4")
-    first_frame = world.app.input_bucket.head(frame_key) if frame_key else None
+    clip = identified(world, "a/clip.mp4")
+    first_frame = identified(world, frame_key) if frame_key else None
     sidecar = parse(json.dumps(fields).encode())
-    assert clip
     assert isinstance(sidecar, Sidecar)
     return job_id(Drop("input", clip, first_frame=first_frame), sidecar)
+
+
+def identified(world: World, key: str) -> InputFile:
+    """Return a file with the SHA-256 of its content."""
+    file: InputFile | None = world.app.input_bucket.head(key)
+    assert file
+    return replace(file, sha256=hashlib.sha256(world.read(key, "input") or b"").hexdigest())
 
 
 def accepted_ids(world: World) -> list[str]:
@@ -578,6 +587,12 @@ def test_a_preset_that_was_received_in_part_is_not_refused(
     with pytest.raises(IncompleteReadError):
         world.ingest("_retake.json")
     assert all_status_files(world) == {}
+
+
+def test_a_preset_that_is_a_byte_too_long_is_refused(world: World) -> None:
+    world.drop("_retake.json", b'{"prompt": "oil"}'.ljust(MAX_JSON_BYTES + 1))
+    world.ingest("_retake.json")
+    assert set(all_status_files(world)) == {"_retake.json.error.json"}
 
 
 @pytest.mark.parametrize("settled_by", ["the refusal itself", "sweep, because that was killed"])

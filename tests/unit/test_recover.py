@@ -11,6 +11,7 @@ import pytest
 
 from retake.aws.job_store import JobStore
 from retake.domain.admission import PRICE_USD
+from retake.domain.input_files import sent_key
 from retake.domain.job import (
     FollowUp,
     FollowUpQueue,
@@ -32,11 +33,12 @@ from tests.support.responses import (
     history_page,
     history_row,
     response,
+    sent_url,
 )
 from tests.support.stand_ins import NOW, TIMED_OUT, signed
 from tests.support.world import World
 
-BUCKET_URL = CLIP_URL.removesuffix("/clip.mp4")
+BUCKET_URL = CLIP_URL.removesuffix("/sent/j1-0.mp4")
 PICTURES = "https://pictures.example"
 NO_CREDITS = response(402, "no credits")
 BAD_GATEWAY = response(502, "<html>")
@@ -58,7 +60,9 @@ def sweep_after(world: World, seconds: int) -> None:
 
 def row_of_submit(request_id: str, job_id: str) -> dict[str, Any]:
     """Create a row whose URL still has the correlation ID of a job's first submit."""
-    return history_row(request_id, video_url=signed("input", "clip.mp4", f"{job_id}-0.mp4"))
+    return history_row(
+        request_id, video_url=signed("staging", sent_key(job_id, 0, ".mp4"), f"{job_id}-0.mp4")
+    )
 
 
 def row_with_body(body: Any) -> dict[str, Any]:
@@ -80,7 +84,7 @@ def other_rows(count: int) -> list[dict[str, Any]]:
         history_row(model_status="COMPLETED", prompt="ink") | {"generation_url": RESULT_URL},
         history_row(model_status="FAILED", prompt="ink") | {"error": "out of memory"},
         row_with_body(json.dumps(history_row(prompt="ink")["request_body"])),
-        history_row(prompt="ink", video_url=f"{BUCKET_URL}/cl%69p.mp4"),
+        history_row(prompt="ink", video_url=f"{BUCKET_URL}/sent/j%31-0.mp4"),
         row_with_body(
             {
                 "prompt": "ink",
@@ -133,7 +137,7 @@ def test_a_request_for_something_else_is_not_adopted(world: World, row: dict[str
     [
         history_row(prompt="oil"),
         history_row(first_frame_url=f"{BUCKET_URL}/look.png"),
-        history_row(video_url="https://other-stack.example/clip.mp4"),
+        history_row(video_url="https://other-stack.example/sent/j1-0.mp4"),
     ],
     ids=[
         "a prompt where the job has none",
@@ -243,7 +247,9 @@ def test_a_request_of_another_job_of_the_same_clip_is_not_adopted(world: World) 
     world.segmind.pages = [history_page(history_row("r-1"))]
     world.pass_minutes(2)
     assert world.state("j2") is State.SUBMIT_UNKNOWN
-    world.segmind.pages = [history_page(history_row("r-1"), history_row("r-2"))]
+    world.segmind.pages = [
+        history_page(history_row("r-1"), history_row("r-2", video_url=sent_url("j2")))
+    ]
     world.pass_minutes()
     assert (world.state("j2"), world.job("j2").request_id) == (State.RENDERING, "r-2")
 
@@ -251,7 +257,9 @@ def test_a_request_of_another_job_of_the_same_clip_is_not_adopted(world: World) 
 def test_two_lost_requests_for_one_clip_are_adopted_by_one_job_each(world: World) -> None:
     lose_response(world)
     lose_response(world, "j2", rerun=2)
-    world.segmind.pages = [history_page(history_row("r-8"), history_row("r-9"))]
+    world.segmind.pages = [
+        history_page(history_row("r-8", video_url=sent_url("j2")), history_row("r-9"))
+    ]
     world.pass_minutes()
     assert {world.job(job_id).request_id for job_id in ("j1", "j2")} == {"r-8", "r-9"}
 
@@ -330,7 +338,7 @@ def test_a_job_that_starts_again_does_not_adopt_its_own_old_request(world: World
     world.segmind.pages = [history_page(failed)]
     world.pass_minutes(2)
     assert world.state() is State.SUBMIT_UNKNOWN
-    world.segmind.pages = [history_page(history_row("r-2"), failed)]
+    world.segmind.pages = [history_page(history_row("r-2", video_url=sent_url("j1", 1)), failed)]
     world.pass_minutes()
     assert (world.state(), world.job().request_id) == (State.RENDERING, "r-2")
 
@@ -451,10 +459,12 @@ UNCLEAR_HISTORIES = {
     "a request body without the prompt": history_page(history_row("r-9")),
     "a stripped prompt": history_page(history_row(prompt="ink")),
     "a URL with another host and the same path": history_page(
-        history_row(prompt="ink ", video_url="https://cdn.segmind.com/clip.mp4")
+        history_row(prompt="ink ", video_url="https://cdn.segmind.com/sent/j1-0.mp4")
     ),
     "a URL in path style": history_page(
-        history_row(prompt="ink ", video_url="https://s3.eu-central-1.amazonaws.com/input/clip.mp4")
+        history_row(
+            prompt="ink ", video_url="https://s3.eu-central-1.amazonaws.com/staging/sent/j1-0.mp4"
+        )
     ),
     "a request body under 'input'": history_page(row_with_body({"input": SENT})),
     "a request body that is JSON within JSON": history_page(

@@ -31,7 +31,8 @@ def test_each_outcome_is_counted(world: World, capsys: pytest.CaptureFixture[str
 
 
 def test_the_render_time_of_a_job_is_learned_once(world: World) -> None:
-    world.advance(world.rendering(), State.DELIVERING, render_seconds=171.5)
+    world.advance(world.rendering(), State.FETCHING, render_seconds=171.5)
+    world.advance("j1", State.FINISHING)
     world.advance("j1", State.DELIVERED, result="s3://output/clip.mp4")
     for _ in range(2):
         world.app.settlement.settle("j1")
@@ -44,13 +45,14 @@ def test_a_job_without_a_known_render_time_teaches_nothing(world: World) -> None
     assert world.app.render_times.recent() == []
 
 
-@pytest.mark.parametrize("state", [State.RENDERING, State.DELIVERING])
+@pytest.mark.parametrize("state", [State.RENDERING, State.FETCHING, State.FINISHING])
 def test_a_job_whose_wait_loop_ended_before_it_is_followed_up_at_once(
     world: World, state: State
 ) -> None:
     world.rendering()
-    if state is State.DELIVERING:
-        world.advance("j1", State.DELIVERING)
+    for later in (State.FETCHING, State.FINISHING):
+        if world.state() is not state:
+            world.advance("j1", later)
     world.app.settlement.settle("j1")
     assert world.job().follow_up == FollowUp(FollowUpQueue.DUE, int(world.clock.now))
     assert (world.state(), world.events) == (state, [])

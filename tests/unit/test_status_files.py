@@ -17,6 +17,8 @@ from tests.support.world import World
 
 EVENT_SCHEMA = Path(__file__).parents[2] / "docs" / "event.schema.json"
 
+FINISHED_PATH = (State.RENDERING, State.FETCHING, State.FINISHING, State.DELIVERED)
+
 
 class SlowBucket(OutputBucket):
     """The bucket of a writer that is overtaken: `meanwhile` runs before its n-th step."""
@@ -66,7 +68,7 @@ def restart(world: World) -> None:
 
 def test_one_file_follows_a_job_to_its_end(world: World) -> None:
     job_id = world.claimed()
-    for state in (State.SUBMITTING, State.RENDERING, State.DELIVERING, State.DELIVERED):
+    for state in (State.SUBMITTING, *FINISHED_PATH):
         world.advance(job_id, state)
         publish(world)
         assert states(world) == {"clip.mp4.job.json": state}
@@ -172,6 +174,14 @@ def test_a_late_status_of_a_waiting_file_gives_way_to_its_job(world: World, step
     assert states(world) == {"clip.mp4.job.json": "CLAIMED"}
 
 
+def test_a_clip_that_waits_again_after_its_first_job_shows_that_it_waits(world: World) -> None:
+    publish(world, world.claimed())
+    record = world.records.wait("clip.mp4", "waits for its first frame", due_at=0)
+    assert record.newest_job == "j1"
+    world.app.status_files.publish_waiting(record)
+    assert states(world) == {"clip.mp4.job.json": "WAITING"}
+
+
 def test_a_late_status_of_a_file_that_was_paired_meanwhile_is_removed(world: World) -> None:
     record = world.records.wait("clip.json", "waits", due_at=0)
     slow(world, 1, lambda: world.records.remove("clip.json")).publish_waiting(record)
@@ -189,12 +199,12 @@ def test_a_job_whose_record_is_gone_gets_no_status_file(world: World) -> None:
 def test_every_event_follows_the_published_schema(world: World, end: State) -> None:
     validate = fastjsonschema.compile(json.loads(EVENT_SCHEMA.read_text()))
     sidecar = Sidecar(prompt="ink", first_frame="look.png", rerun=2)
-    job_id = world.claimed("0" * 32, sidecar=sidecar, seconds=3.5)
+    job_id = world.claimed("0" * 32, sidecar=sidecar)
     path = {
         State.REFUSED: [State.SUBMITTING],
         State.FAILED: [State.SUBMITTING, State.RENDERING],
         State.LOST: [State.SUBMITTING, State.RENDERING],
-        State.DELIVERED: [State.SUBMITTING, State.RENDERING, State.DELIVERING],
+        State.DELIVERED: [State.SUBMITTING, *FINISHED_PATH[:-1]],
     }
     for state in path[end]:
         world.advance(job_id, state, request_id="r-1", cost_usd=0.6)

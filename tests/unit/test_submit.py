@@ -1,21 +1,20 @@
 """A job is paid at most once, whatever functions do at the same time and whatever gets lost."""
 
-from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from botocore.exceptions import ClientError
 
 from retake.aws.job_store import JobStore
 from retake.domain.admission import LONG_LEASE_SECONDS, PRICE_USD
-from retake.domain.input_files import InputFile
 from retake.domain.job import FollowUpQueue, HoldReason, Job, State
 from retake.domain.sidecar import Sidecar
 from retake.segmind.responses import Response
 from retake.services.submit import Submitter
-from tests.support.drops import status_of
+from tests.support.drops import drop_again, fail, status_of
 from tests.support.kills import Killed, kill
 from tests.support.responses import CLIP_URL, accepted, response
 from tests.support.stand_ins import TIMED_OUT
@@ -192,8 +191,8 @@ def test_a_function_that_comes_too_late_leaves_the_lease_of_a_job_that_renders(
 def test_a_function_that_comes_after_the_delivery_books_nothing(world: World) -> None:
     late = late_submitter(world, world.claimed())
     world.submit("j1")
-    world.advance("j1", State.DELIVERING, cost_usd=0.45)
-    world.advance("j1", State.DELIVERED)
+    for state in (State.FETCHING, State.FINISHING, State.DELIVERED):
+        world.advance("j1", state, cost_usd=0.45)
     world.app.settlement.settle("j1")
     late.submit("j1")
     assert (world.booked_usd, leases(world), len(world.segmind.sent)) == (0.45, [], 1)
@@ -270,11 +269,10 @@ def test_a_write_that_was_applied_and_repeated_counts_as_applied(world: World) -
 # ─── What is sent ─────────────────────────────────────────────────────────────────────────────
 
 
-def sent_file(world: World, field: str = "video_url") -> tuple[str, bytes]:
+def sent_file(world: World, field: str = "video_url") -> tuple[str, bytes | None]:
     """Return the key that Segmind was given last, and what it finds there."""
-    url = urlsplit(world.segmind.sent[-1][field])
-    key, (version,) = unquote(url.path).removeprefix("/"), parse_qs(url.query)["versionId"]
-    return key, world.s3.get_object(Bucket="input", Key=key, VersionId=version)["Body"].read()
+    key = unquote(urlsplit(world.segmind.sent[-1][field]).path).removeprefix("/")
+    return key, world.read(key, "staging")
 
 
 def stored_body(world: World) -> dict[str, str]:
@@ -285,125 +283,58 @@ def stored_body(world: World) -> dict[str, str]:
     return dict(attempt.body)
 
 
-def overwrite(world: World, key: str) -> None:
-    world.drop(key, b"another video")
-
-
-def delete(world: World, key: str) -> None:
-    world.s3.delete_object(Bucket="input", Key=key)
-
-
-def delete_versions(world: World, key: str) -> None:
-    """Delete all versions of an object."""
-    for other, version_id in list(world.storage.buckets["input"].versions):
-        if other == key:
-            world.s3.delete_object(Bucket="input", Key=key, VersionId=version_id)
-
-
-def dropped_frame(world: World) -> InputFile:
-    """Drop a first frame, and return its version."""
-    world.drop("look.png", b"look")
-    frame: InputFile | None = world.app.input_bucket.head("look.png")
-    assert frame
-    return frame
-
-
-Change = Callable[[World, str], None]
-
-
-def test_an_unchanged_clip_is_sent_under_its_own_key(world: World) -> None:
+def test_what_was_prepared_is_sent_under_a_name_of_its_job_and_run(world: World) -> None:
     world.rendering()
-    assert sent_file(world) == ("clip.mp4", b"j1")
+    assert sent_file(world) == ("sent/j1-0.mp4", b"j1")
     assert stored_body(world) == {"mode": "adhere_1", "video_url": CLIP_URL}
+    fail(world, "j1")
+    drop_again(world)
+    world.submit("j1")
+    assert sent_file(world) == ("sent/j1-1.mp4", b"j1")
 
 
-@pytest.mark.parametrize("change", [overwrite, delete])
-@pytest.mark.parametrize("key", ["clip.mp4", "a shoot/ä.MP4"])
-def test_a_clip_that_has_changed_is_sent_from_a_copy_of_the_checked_version(
-    world: World, key: str, change: Change
-) -> None:
-    job_id = world.claimed(key=key)
-    change(world, key)
-    world.submit(job_id)
-    assert sent_file(world) == (".retake/j1.mp4", b"j1")
-    url = "https://input.s3.eu-central-1.amazonaws.com/.retake/j1.mp4"
-    assert stored_body(world)["video_url"] == url
-
-
-@pytest.mark.parametrize("key", ["my clip.mp4", "ä.mp4", "clip.MP4", "x/" * 60 + "clip.mp4"])
-def test_a_clip_whose_key_is_not_plain_and_short_is_sent_from_a_copy(
-    world: World, key: str
-) -> None:
+@pytest.mark.parametrize("key", ["my clip.mp4", "ä.mp4", "clip.MOV", "x/" * 60 + "clip.mp4"])
+def test_the_key_of_a_clip_does_not_reach_segmind(world: World, key: str) -> None:
     world.submit(world.claimed(key=key))
-    assert sent_file(world) == (".retake/j1.mp4", b"j1")
+    assert sent_file(world) == ("sent/j1-0.mp4", b"j1")
 
 
-def test_a_copy_has_no_tags_because_copying_them_needs_permissions_for_tags(
+def test_a_clip_that_is_overwritten_or_deleted_after_it_was_prepared_is_sent_as_it_was(
     world: World,
 ) -> None:
-    job_id = world.claimed(key="clip.MP4")
-    world.s3.put_object(Bucket="input", Key="clip.MP4", Body=b"j1", Tagging="shoot=spring")
+    job_id = world.claimed()
+    world.drop("clip.mp4", b"another video")
+    world.segmind.during = lambda: world.s3.delete_object(Bucket="input", Key="clip.mp4")
     world.submit(job_id)
-    copy, _ = sent_file(world)
-    assert "Tagging" not in world.storage.buckets["input"].objects[copy].fields
-
-
-@pytest.mark.parametrize("change", [overwrite, delete])
-def test_a_first_frame_that_has_changed_is_sent_from_a_copy_of_the_checked_version(
-    world: World, change: Change
-) -> None:
-    job_id = world.claimed(first_frame=dropped_frame(world))
-    change(world, "look.png")
-    world.submit(job_id)
-    assert sent_file(world, "first_frame_url") == (".retake/j1.png", b"look")
-    assert sent_file(world) == ("clip.mp4", b"j1")
-
-
-@pytest.mark.parametrize("key", ["clip.mp4", "clip.MP4"])
-def test_segmind_gets_the_checked_version_though_another_is_dropped_while_it_is_sent(
-    world: World, key: str
-) -> None:
-    job_id = world.claimed(key=key)
-    world.segmind.during = lambda: overwrite(world, key)
-    world.submit(job_id)
-    assert sent_file(world)[1] == b"j1"
-
-
-def test_a_clip_whose_key_had_a_job_before_is_sent_from_a_copy(world: World) -> None:
-    world.submit(world.claimed("j1"))
-    world.submit(world.claimed("j2", shares_key=True))
-    assert sent_file(world) == (".retake/j2.mp4", b"j2")
+    assert sent_file(world) == ("sent/j1-0.mp4", b"j1")
 
 
 def test_what_is_stored_of_a_request_has_no_signatures(world: World) -> None:
-    frame = dropped_frame(world)
-    world.submit(world.claimed(first_frame=frame, sidecar=Sidecar(prompt="why? ink")))
-    urls = {
-        "video_url": CLIP_URL,
-        "first_frame_url": "https://input.s3.eu-central-1.amazonaws.com/look.png",
-    }
+    world.claimed(sidecar=Sidecar(prompt="why? ink"))
+    world.s3.put_object(Bucket="staging", Key="prepared/f-1080.jpg", Body=b"look")
+    made = world.job().prepared
+    assert made
+    world.jobs.update(world.job(), prepared=replace(made, frame="prepared/f-1080.jpg"))
+    world.submit("j1")
+    assert sent_file(world, "first_frame_url") == ("sent/j1-0.jpg", b"look")
+    urls = {"video_url": CLIP_URL, "first_frame_url": CLIP_URL.replace(".mp4", ".jpg")}
     assert stored_body(world) == {"mode": "adhere_1", "prompt": "why? ink"} | urls
     sent = world.segmind.sent[0]
     assert all(sent[name].startswith(f"{url}?") for name, url in urls.items())
 
 
-def test_a_clip_that_was_removed_is_refused_before_anything_is_sent(world: World) -> None:
-    job_id = world.claimed()
-    delete_versions(world, "clip.mp4")
-    world.submit(job_id)
-    assert (world.state(), world.segmind.sent) == (State.REFUSED, [])
+def expire(world: World, job_id: str) -> None:
+    """Let what was prepared for a job expire."""
+    world.s3.delete_object(Bucket="staging", Key=f"prepared/{job_id}-1080.mp4")
 
 
-@pytest.mark.parametrize("later", [None, b"another video"])
-def test_a_clip_whose_version_is_gone_is_refused_unpaid(world: World, later: bytes | None) -> None:
+def test_a_job_whose_prepared_clip_has_expired_is_refused_unpaid(world: World) -> None:
     job_id = world.claimed()
-    delete_versions(world, "clip.mp4")
-    if later:
-        world.drop("clip.mp4", later)
+    expire(world, job_id)
     world.submit(job_id)
     assert (world.state(), world.segmind.sent, world.events) == (State.REFUSED, [], ["Refused"])
     assert (world.booked_usd, leases(world)) == (0, [])
-    assert "clip.mp4 was removed" in (world.job().explanation or "")
+    assert "of clip.mp4 has expired" in (world.job().explanation or "")
 
 
 # ─── The line of held jobs ────────────────────────────────────────────────────────────────────
@@ -418,7 +349,7 @@ def test_a_new_job_lines_up_behind_the_held_jobs(world: World) -> None:
     assert world.queue.jobs[:2] == ["first", "second"]
     world.submit_woken()
     urls = [urlsplit(body["video_url"]).path for body in world.segmind.sent[:2]]
-    assert urls == ["/first.mp4", "/second.mp4"]
+    assert urls == ["/sent/first-0.mp4", "/sent/second-0.mp4"]
 
 
 def test_a_new_job_is_held_for_the_account_first_and_for_its_turn_second(world: World) -> None:
@@ -491,15 +422,15 @@ def test_a_function_that_is_killed_before_it_publishes_a_hold_publishes_it_later
 
 
 def fail_to_stage(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let Amazon S3 deny the copy of every clip whose key begins with "bad"."""
-    stage = world.app.input_bucket.stage
+    """Let Amazon S3 deny the copy of what was prepared for each job whose id begins with "bad"."""
+    copy = world.app.staging_bucket.copy
 
-    def stage_or_fail(file: InputFile, job_id: str, **options: Any) -> Any:
-        if file.key.startswith("bad"):
+    def copy_or_fail(key: str, target: str) -> Any:
+        if target.startswith("sent/bad"):
             raise ClientError({"Error": {"Code": "AccessDenied", "Message": ""}}, "CopyObject")
-        return stage(file, job_id, **options)
+        return copy(key, target)
 
-    monkeypatch.setattr(world.app.input_bucket, "stage", stage_or_fail)
+    monkeypatch.setattr(world.app.staging_bucket, "copy", copy_or_fail)
 
 
 def pass_minutes_with_failures(world: World, minutes: int, every: int = 1) -> None:
@@ -541,11 +472,11 @@ def test_a_job_that_cannot_be_sent_is_not_the_only_probe(
 
 
 @pytest.mark.slow
-def test_removed_clips_use_up_no_probes(world: World) -> None:
+def test_expired_clips_use_up_no_probes(world: World) -> None:
     world.app.admission.open_circuit(HoldReason.CREDITS, "no credits")
     for number in range(6):
         world.submit(world.claimed(f"gone{number}", f"gone{number}.mp4"))
-        delete_versions(world, f"gone{number}.mp4")
+        expire(world, f"gone{number}")
         world.clock.now += 1
     world.submit(world.claimed("good", "good.mp4"))
     minutes = 0
@@ -781,12 +712,12 @@ def test_a_held_job_that_cannot_be_sent_is_tried_again_15_minutes_later(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.app.admission.pause(30)
-    world.submit(world.claimed("j1", "bad.mp4"))
+    world.submit(world.claimed("bad"))
     fail_to_stage(world, monkeypatch)
     world.clock.now += 30
     with pytest.raises(ClientError):
-        world.submit("j1")
-    assert due_in(world) == 900
+        world.submit("bad")
+    assert due_in(world, "bad") == 900
 
 
 def test_a_job_that_alone_is_rejected_is_tried_again_15_minutes_later(world: World) -> None:

@@ -62,7 +62,9 @@ def test_a_submit_that_never_ended_is_unknown(world: World) -> None:
     world.sweep()
     assert world.state() is State.SUBMIT_UNKNOWN
     assert world.job().follow_up == FollowUp(FollowUpQueue.DUE, int(world.clock.now))
-    assert status_of(world, "clip.mp4")["state"] == State.SUBMIT_UNKNOWN
+    status = status_of(world, "clip.mp4")
+    assert status["state"] == State.SUBMIT_UNKNOWN
+    assert status["reason"].startswith("the function ended before")
 
 
 def test_a_job_that_ended_unsettled_is_settled_once(world: World) -> None:
@@ -111,6 +113,16 @@ def test_a_lease_that_could_not_be_released_is_released_later(world: World) -> N
     world.clock.now += 1000
     world.sweep()
     assert world.admission.leases.expire_at == {}
+
+
+def test_leases_that_cannot_be_released_stop_no_sweep(world: World) -> None:
+    class Broken:
+        def release_forgotten(self) -> None:
+            raise RuntimeError("DynamoDB is away")
+
+    app = world.application(settlement=Broken())
+    assert app.sweep.run() == 0
+    assert world.digest.sent == 1
 
 
 @pytest.mark.parametrize("bus_is_broken", [False, True])

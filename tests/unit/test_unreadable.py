@@ -44,8 +44,12 @@ class FailingS3:
 def ingest_failing(world: World, dropped: str, **failing: Any) -> list[str]:
     """Ingest an object with an S3 that fails for one key."""
     s3 = FailingS3(world.s3, **failing)
-    app = world.application(input_bucket=InputBucket(s3=s3, name="input"))
-    return [job.id for job in app.ingest.ingest(dropped)]
+    whole = world.app
+    world.app = world.application(input_bucket=InputBucket(s3=s3, name="input"))
+    try:
+        return world.ingest(dropped)
+    finally:
+        world.app = whole
 
 
 @pytest.mark.parametrize("dropped", ["clip.mp4", "clip.json"])

@@ -51,7 +51,8 @@ def test_the_state_machine_branches_on_the_steps_that_exist() -> None:
     branches = {branch["Condition"]: branch["Next"] for branch in choice["Choices"]}
     assert branches == {
         f"{{% $states.input.next = '{NextStep.WAIT}' %}}": "Wait",
-        f"{{% $states.input.next = '{NextStep.DELIVER}' %}}": "Deliver",
+        f"{{% $states.input.next = '{NextStep.FETCH}' %}}": "Fetch",
+        f"{{% $states.input.next = '{NextStep.FINISH}' %}}": "Finish",
     }
     assert choice["Default"].upper() == NextStep.SETTLE
 
@@ -64,6 +65,6 @@ def test_waiting_keeps_the_question_unless_another_is_given() -> None:
 
 
 def test_a_loop_that_continues_with_a_step_keeps_everything_else() -> None:
-    delivering = LOOP.going_to(NextStep.DELIVER)
-    assert delivering.as_event() == LOOP.as_event() | {"next": "DELIVER"}
-    assert delivering.waiting(30).next_step is NextStep.WAIT
+    fetching = LOOP.going_to(NextStep.FETCH)
+    assert fetching.as_event() == LOOP.as_event() | {"next": "FETCH"}
+    assert fetching.waiting(30).next_step is NextStep.WAIT

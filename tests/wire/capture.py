@@ -23,6 +23,7 @@ from retake.settings import Settings
 REGIONS = ("us-east-1", "eu-central-1", "ap-southeast-5")
 ACCOUNT = "123456789012"
 INPUT, OUTPUT = "retake-input-1a2b", "retake-output-1a2b"
+STAGING = "retake-staging-1a2b"
 TOKEN = "a-session-token"  # noqa: S105 - of nobody
 _LIST = (
     "<ListBucketResult><IsTruncated>false</IsTruncated><KeyCount>0</KeyCount></ListBucketResult>"
@@ -106,6 +107,7 @@ class Wire:
             stack_id=f"arn:aws:cloudformation:{region}:{ACCOUNT}:stack/retake/1",
             jobs_table="jobs",
             input_bucket=INPUT,
+            staging_bucket=STAGING,
             output_bucket=OUTPUT,
             drop_queue_url=f"https://sqs.{region}.amazonaws.com/{ACCOUNT}/drops",
             notification_queue_url=f"https://sqs.{region}.amazonaws.com/{ACCOUNT}/notifications",

@@ -20,7 +20,7 @@ from retake.domain.job import FollowUpQueue, Job, State
 from retake.domain.poll_schedule import PollSchedule
 from retake.domain.wait_loop import WaitLoop
 
-from .capture import INPUT, OUTPUT, REGIONS, TOKEN, Sent, Wire, in_region
+from .capture import INPUT, OUTPUT, REGIONS, STAGING, TOKEN, Sent, Wire, in_region
 
 KEY = "shoot/my clip.mp4"
 CLIP = InputFile(KEY, "e", 1000, datetime(2026, 11, 2, tzinfo=UTC), "v1")
@@ -128,14 +128,10 @@ CALLS = [
     ),
     Call(
         "CopyObject",
-        lambda app: app.input_bucket.stage(CLIP, "j"),
-        INPUT,
-        "PUT /.retake/j.mp4",
-        headers={
-            "x-amz-copy-source": f"{INPUT}/shoot/my%20clip.mp4?versionId=v1",
-            "x-amz-copy-source-if-match": '"e"',
-            "x-amz-tagging-directive": "REPLACE",
-        },
+        lambda app: app.staging_bucket.copy("prepared/p.mp4", "sent/j-0.mp4"),
+        STAGING,
+        "PUT /sent/j-0.mp4",
+        headers={"x-amz-copy-source": f"{STAGING}/prepared/p.mp4"},
     ),
     Call(
         "PutObject",
@@ -248,7 +244,7 @@ def test_a_call_reaches_the_regional_endpoint_signed_and_framed_plainly(
 
 def check_endpoint(wire: Wire, call: Call, sent: Sent) -> None:
     """Check that a request goes to its service, or its bucket, in the Region."""
-    service = "s3" if call.where in (INPUT, OUTPUT) else call.where
+    service = "s3" if call.where in (INPUT, OUTPUT, STAGING) else call.where
     host = f"{service}.{wire.region}.amazonaws.com"
     endpoints = {(f"{call.where}.{host}" if service == "s3" else host, wire.region)}
     if service == "sts":

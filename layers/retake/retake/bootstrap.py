@@ -22,11 +22,12 @@ from .aws.messaging import (
     DropQueue,
     EventBus,
     Executions,
+    MediaQueue,
     NotificationQueue,
     NotificationTopic,
 )
 from .aws.render_times import RenderTimes
-from .aws.s3 import InputBucket, OutputBucket, UrlSigner, signing_client
+from .aws.s3 import InputBucket, OutputBucket, StagingBucket, UrlSigner, signing_client
 from .aws.secrets import ApiKey
 from .domain.admission import Quotas
 from .services.admission_control import AdmissionControl, Outbox, Waker
@@ -41,10 +42,13 @@ if TYPE_CHECKING:
     from .segmind.download import ResultFiles
     from .services.audit import BucketAudit
     from .services.claim import Candidates, Claims
-    from .services.deliver import Deliverer
+    from .services.deliver import Deliveries
+    from .services.fetch import Fetcher
+    from .services.finish import Finisher
     from .services.ingest import Ingest
     from .services.notify import EmailDigest
     from .services.poll import Poller
+    from .services.prepare import Preparer
     from .services.reconcile import Reconciler
     from .services.recover import Recovery
     from .services.search_history import HistorySearcher
@@ -104,6 +108,10 @@ class Application:
         return OutputBucket(s3=self.clients.s3, name=self.settings.output_bucket)
 
     @cached_property
+    def staging_bucket(self) -> StagingBucket:
+        return StagingBucket(s3=self.clients.s3, name=self.settings.staging_bucket)
+
+    @cached_property
     def signer(self) -> UrlSigner:
         return UrlSigner(
             sts=self.clients.sts,
@@ -114,6 +122,10 @@ class Application:
     @cached_property
     def queue(self) -> DropQueue:
         return DropQueue(sqs=self.clients.sqs, url=self.settings.drop_queue_url)
+
+    @cached_property
+    def media_queue(self) -> MediaQueue:
+        return MediaQueue(sqs=self.clients.sqs, url=self.settings.media_queue_url)
 
     @cached_property
     def events(self) -> EventBus:
@@ -181,6 +193,7 @@ class Application:
             records=self.records,
             status_files=self.status_files,
             queue=self.queue,
+            media_queue=self.media_queue,
             clock=self.clock,
         )
 
@@ -209,12 +222,10 @@ class Application:
         from .services.claim import Claims
 
         return Claims(
-            bucket=self.input_bucket,
             jobs=self.jobs,
             records=self.records,
             status_files=self.status_files,
             settlement=self.settlement,
-            max_clip_seconds=self.settings.max_clip_seconds,
         )
 
     @cached_property
@@ -236,7 +247,7 @@ class Application:
         from .services.submit import SubmitRequests
 
         return SubmitRequests(
-            bucket=self.input_bucket,
+            staging=self.staging_bucket,
             signer=self.signer,
             segmind=self.segmind,
             admission=self.admission,
@@ -269,6 +280,25 @@ class Application:
             outbox=self.outbox,
         )
 
+    # ─── prepare ──────────────────────────────────────────────────────────────────────────────
+
+    @cached_property
+    def preparer(self) -> "Preparer":
+        from .services.prepare import Preparer
+
+        return Preparer(
+            bucket=self.input_bucket,
+            staging=self.staging_bucket,
+            records=self.records,
+            candidates=self.candidates,
+            media=self.media,
+            queue=self.queue,
+            max_clip_seconds=self.settings.max_clip_seconds,
+            max_input_gb=self.settings.max_input_gb,
+            staging_retention_days=self.settings.staging_retention_days,
+            clock=self.clock,
+        )
+
     # ─── The wait loop ────────────────────────────────────────────────────────────────────────
 
     @cached_property
@@ -284,17 +314,41 @@ class Application:
         )
 
     @cached_property
-    def deliverer(self) -> "Deliverer":
-        from .services.deliver import Deliverer
+    def fetcher(self) -> "Fetcher":
+        from .services.fetch import Fetcher
 
-        return Deliverer(
+        return Fetcher(
             jobs=self.jobs,
-            records=self.records,
             status_files=self.status_files,
             files=self.result_files,
-            output=self.output_bucket,
+            staging=self.staging_bucket,
+            deliveries=self.deliveries,
             clock=self.clock,
         )
+
+    @cached_property
+    def finisher(self) -> "Finisher":
+        from .services.finish import Finisher
+
+        return Finisher(
+            jobs=self.jobs,
+            status_files=self.status_files,
+            staging=self.staging_bucket,
+            deliveries=self.deliveries,
+            media=self.media,
+        )
+
+    @cached_property
+    def deliveries(self) -> "Deliveries":
+        from .services.deliver import Deliveries
+
+        return Deliveries(jobs=self.jobs, records=self.records, output=self.output_bucket)
+
+    @cached_property
+    def media(self) -> "Any":
+        from retake_media.tools import Tools
+
+        return Tools()
 
     # ─── sweep ────────────────────────────────────────────────────────────────────────────────
 

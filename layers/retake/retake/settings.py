@@ -13,7 +13,9 @@ class Settings:
     jobs_table: str = ""
     input_bucket: str = ""
     output_bucket: str = ""
+    staging_bucket: str = ""
     drop_queue_url: str = ""
+    media_queue_url: str = ""
     notification_queue_url: str = ""
     notification_topic_arn: str = ""
     state_machine_arn: str = ""
@@ -24,6 +26,8 @@ class Settings:
     requests_per_minute: int = 50
     daily_budget_usd: float = 25.0
     max_clip_seconds: float = 30.0
+    max_input_gb: float = 4.0
+    staging_retention_days: int = 30
     digest_minutes: int = 5
 
     @classmethod

@@ -26,7 +26,7 @@ def test_the_way_from_a_drop_to_the_doctor(desk: Desk) -> None:
     assert desk.json("ls") == []
 
     output = desk.run(*drop, "--wait", code=1)
-    assert ".mov files are not supported" in output
+    assert "the clip is not a video by its content" in output
     assert "3 of 3 retakes saved; 1.80 USD" in output
     retakes = desk.folder / "retakes"
     saved = {str(path.relative_to(retakes)) for path in retakes.rglob("*.mp4")}
@@ -51,7 +51,7 @@ def test_the_way_from_a_drop_to_the_doctor(desk: Desk) -> None:
 def test_an_interrupted_drop_continues_and_the_same_command_resumes_it(desk: Desk) -> None:
     clip = desk.clip("slow.mp4")
     desk.stack.rule(endpoint="submit", match="slow.mp4", settings={"render_seconds": 8})
-    drop = ("drop", str(clip), "--prompt", "fog", "--wait", "--out", "here")
+    drop = ("drop", str(clip), "--prompt", "slow.mp4", "--wait", "--out", "here")
     process = desk.start(*drop)
     assert process.stdout
     for line in process.stdout:
@@ -80,7 +80,9 @@ def test_a_failure_is_reported_and_can_be_retried(desk: Desk) -> None:
     clip = desk.clip("blocked.mp4")
     failure = {"fail": "content blocked"}
     desk.stack.rule(endpoint="submit", match="blocked", times=1, settings=failure)
-    output = desk.run("drop", str(clip), "--prompt", "fog", "--prefix", "fails", "--wait", code=1)
+    output = desk.run(
+        "drop", str(clip), "--prompt", "blocked", "--prefix", "fails", "--wait", code=1
+    )
     assert "FAILED" in output
     assert "content blocked" in output
     assert "fails/blocked.mp4" in desk.run("doctor")

@@ -98,7 +98,7 @@ def test_a_first_frame_that_is_missing_or_not_an_image_is_rejected(folder: Path)
     assert "not a PNG" in not_an_image.refusal.reason
 
 
-@pytest.mark.parametrize("prefix", ["../up", ".retake/x", "a\x1b[2J", "x" * 1000])
+@pytest.mark.parametrize("prefix", ["../up", "a\x1b[2J", "x" * 1000])
 def test_a_key_that_the_bucket_must_not_have_is_rejected(folder: Path, prefix: str) -> None:
     options = DropOptions(prompt="ink", prefix=prefix)
     planned, rejections = plan([folder / "a.mp4"], options, 30)

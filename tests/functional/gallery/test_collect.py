@@ -12,9 +12,9 @@ from retake.domain.refusal import Refusal
 from retake.domain.sidecar import Sidecar
 from retake_cli.commands.gallery import Beside, Signed, Take, collect
 from retake_cli.jobs import jobs_of, read_all
+from tests.support.stand_ins import FOOTAGE
 from tests.support.world import World
 
-CLIP_SECONDS = 2.5
 STEP_SECONDS = 20
 RESULT = {"result": "s3://output/clip.mp4", "cost_usd": 0.6, "result_bytes": 4}
 
@@ -22,10 +22,10 @@ RESULT = {"result": "s3://output/clip.mp4", "cost_usd": 0.6, "result_bytes": 4}
 def deliver(world: World, job_id: str, result: bytes, **instructions: Any) -> None:
     """Bring a job to its end, with its result in the output bucket."""
     sidecar = Sidecar(prompt="ink", **instructions)
-    world.claimed(job_id, seconds=CLIP_SECONDS, sidecar=sidecar)
+    world.claimed(job_id, sidecar=sidecar)
     metadata = {"job-id": job_id}
     world.s3.put_object(Bucket="output", Key="clip.mp4", Body=result, Metadata=metadata)
-    for state in (State.SUBMITTING, State.RENDERING, State.DELIVERING):
+    for state in (State.SUBMITTING, State.RENDERING, State.FETCHING, State.FINISHING):
         world.clock.now += STEP_SECONDS
         assert world.advance(job_id, state)
     assert world.advance(job_id, State.DELIVERED, **RESULT)
@@ -51,7 +51,7 @@ def test_each_take_has_its_own_clip_and_result_although_both_were_overwritten(
         assert (tmp_path / take.before.src).read_bytes() == clip
         assert (tmp_path / take.after.src).read_bytes() == result
         assert take.state is State.DELIVERED
-        assert (take.took, take.length, take.cost_usd) == (3 * STEP_SECONDS, CLIP_SECONDS, 0.6)
+        assert (take.took, take.length, take.cost_usd) == (4 * STEP_SECONDS, FOOTAGE.seconds, 0.6)
     assert [take.rerun for take in takes] == [2, None]
 
 
@@ -95,7 +95,7 @@ def test_a_result_under_a_delete_marker_is_found(world: World, tmp_path: Path) -
 
 def test_a_clip_that_was_refused_unchecked_is_not_downloaded(world: World, tmp_path: Path) -> None:
     refusal = Refusal("it is not an MP4", "export it again")
-    world.claimed("j1", state=State.REFUSED, refusal=refusal)
+    world.claimed("j1", state=State.REFUSED, refusal=refusal, prepared=None)
     (take,) = collect_beside(world, tmp_path)
     assert take.before is None
     assert (take.message, take.do_now) == ("It is not an MP4", "export it again")
@@ -106,7 +106,7 @@ def test_a_clip_that_was_refused_unchecked_is_not_downloaded(world: World, tmp_p
 def test_a_job_in_progress_shows_its_clip_and_why_it_waits(
     world: World, tmp_path: Path, state: State
 ) -> None:
-    world.claimed("j1", seconds=CLIP_SECONDS)
+    world.claimed("j1")
     if state is State.HELD:
         reason = "the daily budget is used up"
         world.advance("j1", State.HELD, hold_reason=HoldReason.BUDGET, reason=reason)

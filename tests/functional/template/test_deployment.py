@@ -192,7 +192,7 @@ def test_buckets_and_tables_are_deleted_only_through_cloudformation(action: str)
 def test_cloudformation_deletes_stateful_resources_only_when_their_creation_fails() -> None:
     stateful = ("AWS::S3::Bucket", "AWS::DynamoDB::Table")
     found = [resource for resource in RESOURCES.values() if resource["Type"] in stateful]
-    assert len(found) == 3
+    assert len(found) == 4
     for resource in found:
         assert resource["DeletionPolicy"] == "RetainExceptOnCreate"
         assert resource["UpdateReplacePolicy"] == "Retain"

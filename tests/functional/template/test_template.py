@@ -13,7 +13,10 @@ from local.cloud.deployment import adapt
 from retake.domain.limits import RECORD_LIFETIME_SECONDS
 from retake.segmind.client import REQUEST_SECONDS
 from retake.segmind.download import DOWNLOAD_SECONDS
+from retake.services.prepare import MAX_ATTEMPTS
 from retake.services.search_history import MAX_SECONDS as SEARCH_SECONDS
+from retake.services.waiting import PREPARE_SECONDS
+from retake_media.sandbox import TIMEOUT_SECONDS
 from tests.support.template import (
     DEFINITION,
     EVENTS,
@@ -25,7 +28,7 @@ from tests.support.template import (
 )
 
 FUNCTION_SECONDS = TEMPLATE["Globals"]["Function"]["Timeout"]
-UPLOAD_SECONDS = 30  # that deliver has besides the download
+UPLOAD_SECONDS = 30  # that fetch has besides the download
 # No narrower resource exists for these:
 # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsx-ray.html
 # https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html
@@ -75,13 +78,13 @@ def test_functions_outlive_the_slowest_server() -> None:
     assert FUNCTION_SECONDS > 2 * REQUEST_SECONDS
     # A sweep may begin to read a page just before the time for a search is over.
     assert FUNCTION_SECONDS > SEARCH_SECONDS + REQUEST_SECONDS
-    deliver_seconds = RESOURCES["DeliverFunction"]["Properties"]["Timeout"]
-    assert deliver_seconds > DOWNLOAD_SECONDS + UPLOAD_SECONDS
+    fetch_seconds = RESOURCES["FetchFunction"]["Properties"]["Timeout"]
+    assert fetch_seconds > DOWNLOAD_SECONDS + UPLOAD_SECONDS
 
 
 def test_the_wait_loop_ends_before_the_record_and_every_task_has_a_limit() -> None:
     assert json.loads(DEFINITION)["TimeoutSeconds"] < RECORD_LIFETIME_SECONDS
-    assert set(tasks()) == {"Poll", "Deliver", "Settle"}
+    assert set(tasks()) == {"Poll", "Fetch", "Finish", "Settle"}
     for name, task in tasks().items():
         function = RESOURCES[f"{name}Function"]["Properties"]
         assert task["TimeoutSeconds"] > function.get("Timeout", FUNCTION_SECONDS)
@@ -128,10 +131,9 @@ def test_no_role_has_a_wildcard_resource_or_action() -> None:
                 assert statement["Resource"] != "*" or set(actions) <= ONLY_WITH_WILDCARD, name
 
 
-def test_staged_copies_are_not_drops() -> None:
-    pattern = of_type("AWS::Events::Rule")["DropRule"]["EventPattern"]
-    assert pattern["detail"]["object"]["key"] == [{"anything-but": {"prefix": ".retake/"}}]
-    assert RESOURCES["OutputBucket"]["Properties"].get("NotificationConfiguration") is None
+def test_only_the_input_bucket_sends_events() -> None:
+    for name, bucket in of_type("AWS::S3::Bucket").items():
+        assert ("NotificationConfiguration" in bucket) == (name == "InputBucket")
 
 
 def test_throttling_in_a_new_account_turns_no_message_into_a_dead_letter() -> None:
@@ -140,7 +142,16 @@ def test_throttling_in_a_new_account_turns_no_message_into_a_dead_letter() -> No
     assert queue["VisibilityTimeout"] >= 6 * FUNCTION_SECONDS
     assert queue["RedrivePolicy"]["maxReceiveCount"] >= 10
     drop = RESOURCES["SubmitFunction"]["Properties"]["Events"]["Drop"]["Properties"]
-    assert drop["ScalingConfig"]["MaximumConcurrency"] <= 5
+    clip = RESOURCES["PrepareFunction"]["Properties"]["Events"]["Clip"]["Properties"]
+    at_once = [each["ScalingConfig"]["MaximumConcurrency"] for each in (drop, clip)]
+    assert sum(at_once) <= 6
+
+
+def test_a_clip_whose_function_was_killed_is_prepared_again_soon_after_its_time_is_over() -> None:
+    queue = RESOURCES["MediaQueue"]["Properties"]
+    seconds = RESOURCES["PrepareFunction"]["Properties"]["Timeout"]
+    assert TIMEOUT_SECONDS < seconds < queue["VisibilityTimeout"] < PREPARE_SECONDS
+    assert queue["RedrivePolicy"]["maxReceiveCount"] > MAX_ATTEMPTS
 
 
 def test_the_digest_is_about_this_stack_only() -> None:
@@ -178,7 +189,7 @@ def test_every_asynchronous_step_has_retries_and_keeps_what_fails() -> None:
     assert settle["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]
     queues = of_type("AWS::SQS::Queue").values()
     redrives = [queue["RedrivePolicy"] for queue in queues if "RedrivePolicy" in queue]
-    assert len(redrives) == 2
+    assert len(redrives) == 3
     dead_letter_queues = [target["DeadLetterConfig"]["Arn"] for target in targets]
     dead_letter_queues += [redrive["deadLetterTargetArn"] for redrive in redrives]
     alarms = of_type("AWS::CloudWatch::Alarm").values()

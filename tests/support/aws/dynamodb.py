@@ -385,9 +385,10 @@ def _stored(value: Any, operation: str) -> Any:
 
 
 def _loaded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _loaded(item) for name, item in value.items()}
-    return [_loaded(item) for item in value] if isinstance(value, list) else value
+    kind = type(value)  # stored values have exactly these types; this runs very often
+    if kind is dict:
+        return {name: item if type(item) is str else _loaded(item) for name, item in value.items()}
+    return [_loaded(item) for item in value] if kind is list else value
 
 
 def _size(value: Any) -> int:

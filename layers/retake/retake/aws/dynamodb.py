@@ -164,10 +164,11 @@ def to_item(record: Any) -> Item:
 
 def to_attribute(value: Any) -> Any:
     """Convert a value to what DynamoDB stores."""
-    if value is None or isinstance(value, str | int):
+    if value is None or isinstance(value, (str, int)):
         return value
     if is_dataclass(value):
-        value = {field.name: getattr(value, field.name) for field in fields(value)}
+        kind: Any = type(value)
+        value = {name: getattr(value, name) for name in _names_of(kind)}
     if isinstance(value, Mapping):
         return {str(name): to_attribute(item) for name, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
@@ -175,6 +176,11 @@ def to_attribute(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat(timespec="milliseconds")
     return Decimal(str(value)) if isinstance(value, float) else value
+
+
+@cache
+def _names_of(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
 
 
 def from_item(kind: type[Record], item: Mapping[str, Any]) -> Record:

@@ -12,11 +12,13 @@ from botocore.exceptions import ClientError
 from ..domain.input_files import Drop
 from ..domain.intake import InputRecord, Waiting
 from ..domain.job import FollowUpQueue, Job, Listing
+from ..domain.preparation import Preparation
 from ..domain.sidecar import Sidecar
 from . import dynamodb
 from .dynamodb import Item
 from .job_store import job_from_item, job_name
 
+_WAITING = "waiting_for, waiting_since, preparing, #queue, #at, #listing, #listed"
 # DynamoDB reserves `bucket` and `key`; the keys of the indexes are long.
 _NAMES = {
     "#bucket": "bucket",
@@ -56,7 +58,13 @@ class InputStore:
         return self._record(key, found.get(self._pk(key))), job_from_item(item) if item else None
 
     def wait(
-        self, key: str, message: str, *, due_at: float, overrides: bool = False
+        self,
+        key: str,
+        message: str,
+        *,
+        due_at: float,
+        overrides: bool = False,
+        preparing: str = "",
     ) -> InputRecord:
         """Record that a file is not part of a job yet.
 
@@ -65,6 +73,7 @@ class InputStore:
             message: what it waits for.
             due_at: when it is followed up, in seconds since the epoch.
             overrides: whether `due_at` replaces a time that is recorded already.
+            preparing: what prepare was asked for; empty if nothing.
 
         Returns:
             The record as it is stored.
@@ -81,11 +90,15 @@ class InputStore:
         follow_up = "#queue = :queue, #at = :at"
         if not overrides:
             follow_up = "#queue = if_not_exists(#queue, :queue), #at = if_not_exists(#at, :at)"
+        asked = " REMOVE preparing"
+        if preparing:
+            values[":preparing"] = preparing
+            follow_up, asked = f"{follow_up}, preparing = :preparing", ""
         after = self._table.update_item(
             Key=dynamodb.key(self._pk(key)),
             UpdateExpression="SET #bucket = :bucket, #key = :key, waiting_for = :message, "
             "waiting_since = if_not_exists(waiting_since, :now), #listing = :listing, "
-            f"#listed = if_not_exists(#listed, :now), {follow_up}",
+            f"#listed = if_not_exists(#listed, :now), {follow_up}{asked}",
             ExpressionAttributeNames=_NAMES,
             ExpressionAttributeValues=values,
             ReturnValues="ALL_NEW",
@@ -100,7 +113,20 @@ class InputStore:
     def postpone(self, record: InputRecord, due_at: float) -> None:
         """Postpone the next follow-up of a waiting file."""
         condition = "attribute_exists(#queue)"
-        self._update(record.key, "SET #at = :at", condition, {":at": int(due_at)})
+        self._update(record.key, "SET #at = :at REMOVE preparing", condition, {":at": int(due_at)})
+
+    def prepared(self, key: str, preparation: Preparation) -> None:
+        """Store what prepare made of a clip."""
+        self._table.update_item(
+            Key=dynamodb.key(self._pk(key)),
+            UpdateExpression="SET #bucket = :bucket, #key = :key, preparation = :made",
+            ExpressionAttributeNames={name: _NAMES[name] for name in ("#bucket", "#key")},
+            ExpressionAttributeValues={
+                ":bucket": self._bucket,
+                ":key": key,
+                ":made": dynamodb.to_attribute(preparation),
+            },
+        )
 
     def remove(self, key: str) -> None:
         """Forget a sidecar, preset or first frame that no longer waits."""
@@ -131,17 +157,14 @@ class InputStore:
             ":bucket": drop.bucket,
             ":key": drop.clip.key,
         }
-        if drop.clip.sha256:
-            sets += ", etag = :etag, sha256 = :sha256"
-            values |= {":etag": drop.clip.etag, ":sha256": drop.clip.sha256}
         if accepted:
-            sets += ", accepted_job = :job, first_job = if_not_exists(first_job, :job)"
+            sets += ", accepted_job = :job"
         if sidecar:
             sets += ", pair_version = :pair, sidecar = :sidecar"
             values |= {":pair": drop.pair_version, ":sidecar": sidecar.canonical()}
             condition += " AND (attribute_not_exists(pair_version)"
             condition += " OR pair_version <> :pair OR sidecar = :sidecar)"
-        update = f"{sets} REMOVE waiting_for, waiting_since, #queue, #at, #listing, #listed"
+        update = f"{sets} REMOVE {_WAITING}"
         before = self._update(drop.clip.key, update, condition, values, "ALL_OLD")
         if before is None:
             return None

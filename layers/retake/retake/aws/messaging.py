@@ -48,6 +48,23 @@ class DropQueue:
         )
 
 
+class MediaQueue:
+    """The queue in front of `prepare`. Its messages are those of the drop queue.
+
+    Parameters:
+        sqs: an SQS client.
+        url: the queue's URL.
+    """
+
+    def __init__(self, *, sqs: Any, url: str) -> None:
+        self._sqs, self._url = sqs, url
+
+    def send_clip(self, bucket: str, key: str) -> None:
+        """Ask for a clip to be prepared."""
+        message = {"detail": {"bucket": {"name": bucket}, "object": {"key": key}}}
+        self._sqs.send_message(QueueUrl=self._url, MessageBody=json.dumps(message))
+
+
 class Executions:
     """Executions of the wait loop. The n-th run of a job has one name, so it starts once.
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote_plus
 
@@ -17,16 +17,14 @@ from botocore.exceptions import (
     UnseekableStreamError,
 )
 
-from ..domain.input_files import FileKind, InputFile, beside, kind_of, needs_copy, staging_key, stem
+from ..domain.input_files import FileKind, InputFile, beside, kind_of, stem
 from ..domain.limits import MAX_KEY_BYTES, SIGNED_URL_SECONDS
 from ..domain.refusal import Refusal
 from ..domain.status_file import printable
 from .clients import SIGNING
 from .dynamodb import error_code
 
-_BLOCK_BYTES = 65536
-_BLOCKS_KEPT = 4
-_HASHED_BYTES = 1024 * 1024  # of a file at a time
+_BLOCK_BYTES = 1024 * 1024  # of a file at a time
 _PART_BYTES = 8 * 1024 * 1024  # of a multipart upload; 10,000 parts are more than any result
 _VERSION = "job-version"  # in the metadata of a status file
 _NOT_FOUND = frozenset({"404", "NoSuchKey", "NotFound"})
@@ -37,13 +35,7 @@ _BROKEN_UPLOAD = (
     ConnectTimeoutError,
     EndpointConnectionError,
 )
-_CONTENT_TYPES = {
-    ".mp4": "video/mp4",
-    ".png": "image/png",
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".webp": "image/webp",
-}
+_CONTENT_TYPES = {".mp4": "video/mp4", ".m4a": "audio/mp4", ".jpg": "image/jpeg"}
 
 
 class UnreadableError(Exception):
@@ -63,25 +55,12 @@ class UploadBrokenError(Exception):
     """An upload to the output bucket broke off; it can be repeated from the start."""
 
 
-@dataclass(frozen=True)
-class StagedFile:
-    """What Segmind fetches.
-
-    Attributes:
-        key: its key.
-        version: its version id, so that a file that is dropped under this key before Segmind
-            fetches it is not rendered instead; `None` where versioning is off, which the template
-            never does.
-    """
-
-    key: str
-    version: str | None
-
-
 class Body(Protocol):
     """Something that reads like a file, from start to end."""
 
     def read(self, size: int = -1, /) -> bytes: ...
+
+    def close(self) -> None: ...
 
 
 class InputBucket:
@@ -178,18 +157,23 @@ class InputBucket:
         content: bytes = found["Body"].read()
         return content
 
-    def identify(self, file: InputFile) -> InputFile:
-        """Return a file with the SHA-256 of its content, if its ETag does not identify that.
+    def download(self, file: InputFile, target: Path) -> str | None:
+        """Save this very version in bounded memory.
 
-        It is read whole, in bounded memory; raise if it was overwritten.
+        Returns:
+            The SHA-256 of its content in hex; `None` when it does not exist any more.
         """
-        if not file.has_random_etag or file.sha256:
-            return file
-        digest = hashlib.sha256()
-        with closing(self._get(file)["Body"]) as body:
-            for chunk in body.iter_chunks(_HASHED_BYTES):
-                digest.update(chunk)
-        return replace(file, sha256=digest.hexdigest())
+        version = {"VersionId": file.version} if file.version else {}
+        try:
+            found = self._s3.get_object(
+                Bucket=self.name, Key=file.key, IfMatch=f'"{file.etag}"', **version
+            )
+        except ClientError as error:
+            if error_code(error) in _NOT_FOUND | {"NoSuchVersion", "PreconditionFailed"}:
+                return None
+            self._raise_if_unreadable(file.key, error)
+            raise
+        return _save(found["Body"], target)
 
     def _get(self, file: InputFile, **options: Any) -> Mapping[str, Any]:
         """Request this very content; raise if it was overwritten."""
@@ -223,68 +207,6 @@ class InputBucket:
         for item in listed.get("Contents", ()):
             if item["Key"] == key:
                 raise UnreadableError(_listed_file(item), Refusal(reason, cure)) from error
-
-    def random_access(self, file: InputFile) -> Callable[[int, int], bytes]:
-        """Return a `read_at(offset, length)` for this very content."""
-        return _BlockReader(self, file).read_at
-
-    def stage(self, file: InputFile, job_id: str, *, copy: bool = False) -> "StagedFile | None":
-        """Return where Segmind can fetch this very content.
-
-        It is the file's own key while that has this content, is plain, and is short. Otherwise a
-        copy is made: the key would be changed or refused on its way, or the clip was overwritten
-        or deleted while its job was held.
-
-        Parameters:
-            file: the version that was checked.
-            job_id: the job.
-            copy: whether a copy is made in any case.
-
-        Returns:
-            The file; `None` when this version does not exist any more.
-        """
-        now = None if copy or needs_copy(file.key) else self.head(file.key)
-        if now and now.etag == file.etag:
-            return StagedFile(file.key, now.version)
-        source = {"Bucket": self.name, "Key": file.key}
-        if file.version:
-            source["VersionId"] = file.version
-        target = staging_key(file.key, job_id)
-        try:
-            copied = self._s3.copy_object(
-                Bucket=self.name,
-                Key=target,
-                CopySource=source,
-                CopySourceIfMatch=f'"{file.etag}"',
-                TaggingDirective="REPLACE",  # copying tags would need another permission
-            )
-        except ClientError as error:
-            if error_code(error) in _NOT_FOUND | {"NoSuchVersion", "PreconditionFailed"}:
-                return None
-            raise
-        return StagedFile(target, copied.get("VersionId"))
-
-
-class _BlockReader:
-    """Random access to an object by ranged reads of blocks, the last few of which are kept."""
-
-    def __init__(self, bucket: InputBucket, file: InputFile) -> None:
-        self._bucket, self._file = bucket, file
-        self._blocks: dict[int, bytes] = {}
-
-    def read_at(self, offset: int, length: int) -> bytes:
-        """Return `length` bytes from `offset`, fewer at the end of the object."""
-        first, last = offset // _BLOCK_BYTES, (offset + length - 1) // _BLOCK_BYTES
-        joined = b"".join(self._block(number) for number in range(first, last + 1))
-        return joined[offset - first * _BLOCK_BYTES :][:length]
-
-    def _block(self, number: int) -> bytes:
-        if number not in self._blocks:
-            if len(self._blocks) >= _BLOCKS_KEPT:
-                self._blocks.pop(next(iter(self._blocks)))
-            offset = number * _BLOCK_BYTES
-            self._blocks[number] = self._bucket.read(self._file, offset, _BLOCK_BYTES)
-        return self._blocks[number]
 
 
 class UrlSigner:
@@ -328,23 +250,19 @@ class SigningSession:
     def __init__(self, s3: Any) -> None:
         self._s3 = s3
 
-    def url(self, bucket: str, file: StagedFile, correlation_id: str) -> str:
+    def url(self, bucket: str, key: str, correlation_id: str) -> str:
         """Sign a file's URL, valid for an hour.
 
         Parameters:
             bucket: the bucket.
-            file: the file; the suffix of its key decides about the content type of the response.
+            key: the file's key.
             correlation_id: names the submit in the URL.
         """
-        suffix = file.key[len(stem(file.key)) :]
-        version = {"VersionId": file.version} if file.version else {}
         signed: str = self._s3.generate_presigned_url(
             "get_object",
             Params={
                 "Bucket": bucket,
-                "Key": file.key,
-                **version,
-                "ResponseContentType": _CONTENT_TYPES[suffix],
+                "Key": key,
                 "ResponseContentDisposition": f'inline; filename="{correlation_id}"',
             },
             ExpiresIn=SIGNED_URL_SECONDS,
@@ -352,8 +270,8 @@ class SigningSession:
         return signed
 
 
-class OutputBucket:
-    """The bucket that results and status files are written to.
+class VideoBucket:
+    """A bucket that videos are streamed into.
 
     Parameters:
         s3: an S3 client.
@@ -442,6 +360,50 @@ class OutputBucket:
             self._s3.abort_multipart_upload(**upload)
             raise
 
+
+class StagingBucket(VideoBucket):
+    """The pipeline's own bucket: what was prepared, what is sent, and renders as they came."""
+
+    def save(self, key: str, source: Path) -> None:
+        """Write a file of at most 5 GB; the same key always gets the same content."""
+        with source.open("rb") as body:
+            self._s3.put_object(
+                Bucket=self.name,
+                Key=key,
+                Body=body,
+                ContentLength=source.stat().st_size,
+                ContentType=_CONTENT_TYPES[source.suffix],
+            )
+
+    def copy(self, key: str, target: str) -> bool:
+        """Copy an object within the bucket; return whether it still exists."""
+        try:
+            self._s3.copy_object(
+                Bucket=self.name, Key=target, CopySource={"Bucket": self.name, "Key": key}
+            )
+        except ClientError as error:
+            if error_code(error) in _NOT_FOUND:
+                return False
+            raise
+        return True
+
+    def size(self, key: str) -> int:
+        """Return the size of an object that exists, in bytes."""
+        return int(self._s3.head_object(Bucket=self.name, Key=key)["ContentLength"])
+
+    def open(self, key: str) -> Body:
+        """Open an object that exists, at its start."""
+        body: Body = self._s3.get_object(Bucket=self.name, Key=key)["Body"]
+        return body
+
+    def download(self, key: str, target: Path) -> None:
+        """Save an object that exists, in bounded memory."""
+        _save(self.open(key), target)
+
+
+class OutputBucket(VideoBucket):
+    """The bucket that films and status files are written to."""
+
     def put_status(self, key: str, status: Mapping[str, Any], version: str | None = None) -> None:
         """Write a status file; what could control a terminal is escaped.
 
@@ -480,7 +442,6 @@ def _input_file(key: str, found: Mapping[str, Any]) -> InputFile:
         size=found["ContentLength"],
         modified=found["LastModified"],
         version=None if version == "null" else version,
-        has_random_etag=found.get("ServerSideEncryption", "").startswith("aws:kms"),
     )
 
 
@@ -491,6 +452,16 @@ def _listed_file(item: Mapping[str, Any]) -> InputFile:
         size=item["Size"],
         modified=item["LastModified"],
     )
+
+
+def _save(body: Body, target: Path) -> str:
+    """Save a body in bounded memory, and return the SHA-256 of its content in hex."""
+    digest = hashlib.sha256()
+    with closing(body), target.open("wb") as file:
+        while chunk := body.read(_BLOCK_BYTES):
+            file.write(chunk)
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _fill(block: bytearray, body: Body) -> int:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
@@ -11,16 +10,12 @@ from .limits import MAX_KEY_BYTES
 from .refusal import Refusal
 from .sidecar import Sidecar
 
-STAGING_PREFIX = ".retake/"  # the pipeline's own folder in the input bucket; never a drop
 PRESET_NAME = "_retake.json"
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-OTHER_VIDEO_SUFFIXES = frozenset(
-    {".mov", ".m4v", ".avi", ".mkv", ".webm", ".mxf", ".mpg", ".mpeg", ".wmv"}
+CLIP_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".qt", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts"),
+    *(".ts", ".3gp", ".wmv"),
 )
-# With a short key, a signed URL stays below the 2,083 characters that some validators accept.
-MAX_PLAIN_KEY_CHARACTERS = 100
-_PLAIN_CHARACTERS = re.compile(r"[\w./-]+", re.ASCII)
-CONVERT_CURE = "export the clip as an MP4 (H.264) and drop that"
 
 
 class FileKind(Enum):
@@ -44,9 +39,7 @@ class InputFile:
         size: bytes.
         modified: when it was written, by the bucket's clock.
         version: its version id; `None` in a bucket without versions.
-        has_random_etag: whether its ETag says nothing about its content, because AWS KMS encrypts
-            it with another data key each time it is written.
-        sha256: the SHA-256 of its content in hex, where the ETag is random.
+        sha256: the SHA-256 of its content in hex, once it was prepared.
     """
 
     key: str
@@ -54,12 +47,11 @@ class InputFile:
     size: int
     modified: datetime
     version: str | None = None
-    has_random_etag: bool = False
     sha256: str | None = None
 
     @property
     def content(self) -> str:
-        """Return what tells its content from any other content."""
+        """Return what tells its content from any other content, as far as that is known."""
         return self.sha256 or self.etag
 
     @property
@@ -112,9 +104,9 @@ class Drop:
 def kind_of(key: str) -> FileKind:
     """Return what a key is by its name; upper and lower case are the same."""
     name = key.rpartition("/")[2].lower()
-    if not name or key.startswith(STAGING_PREFIX):
+    if not name:
         return FileKind.IGNORED
-    if name.endswith(".mp4"):
+    if name.endswith(CLIP_SUFFIXES):
         return FileKind.CLIP
     if name == PRESET_NAME:
         return FileKind.PRESET
@@ -150,11 +142,6 @@ def sidecar_key(clip_key: str) -> str:
     return f"{stem(clip_key)}.json"
 
 
-def clip_keys(sidecar_key: str) -> list[str]:
-    """Return the keys of the clips that a sidecar belongs to, in their usual spellings."""
-    return [f"{stem(sidecar_key)}{suffix}" for suffix in (".mp4", ".MP4")]
-
-
 def deciding_sidecar(keys: list[str]) -> str | None:
     """Return which of several spellings of a sidecar (`.json`, `.JSON`) is used."""
     return max((key for key in keys if kind_of(key) is FileKind.SIDECAR), default=None)
@@ -180,37 +167,38 @@ def overtaken_key(key: str, job: str) -> str:
     return _fit(stem(key), f".{job[:8]}{dot}{suffix}")
 
 
+def output_key(key: str) -> str:
+    """Name the film that comes of a clip: the clip's key, with .mp4 appended unless it ends so."""
+    return key if suffix_of(key) == ".mp4" else _fit(key, ".mp4")
+
+
 def status_key(name: str, suffix: str) -> str:
     """Name the status file of the object `name`; a name that S3 cannot hold is shortened."""
     return _fit(name, suffix)
 
 
-def needs_copy(key: str) -> bool:
-    """Tell whether a key may be changed or refused in a URL on its way to Segmind.
-
-    A key is sent as it is if it is short, needs no escapes, and has a suffix in lower case, and no
-    part of its path is empty or consists of dots: HTTP clients resolve those.
-    """
-    is_plain = len(key) <= MAX_PLAIN_KEY_CHARACTERS and _PLAIN_CHARACTERS.fullmatch(key)
-    is_resolved = all(part.strip(".") for part in key.split("/"))
-    return not (is_plain and is_resolved and key.endswith(suffix_of(key)))
+def sent_key(job: str, run: int, suffix: str) -> str:
+    """Name the copy that Segmind fetches, in the staging bucket: short, plain, and of one job."""
+    return f"sent/{job}-{run}{suffix}"
 
 
-def staging_key(key: str, job: str) -> str:
-    """Name the copy that Segmind fetches when it cannot fetch the object itself."""
-    return f"{STAGING_PREFIX}{job}{suffix_of(key)}"
+def prepared_key(sha256: str, size: int | str, suffix: str) -> str:
+    """Name what was made of a file, in the staging bucket."""
+    return f"prepared/{sha256}-{size}{suffix}"
+
+
+def staged_render_key(job: str) -> str:
+    """Name a job's file as rendered, in the staging bucket."""
+    return f"renders/{job}.mp4"
 
 
 def refuse_by_name(key: str) -> Refusal:
     """Refuse an object that can never be part of a job."""
     suffix = suffix_of(key)
-    if suffix in OTHER_VIDEO_SUFFIXES:
-        reason = f"{suffix} files are not supported; Segmind's Modify Video reads MP4 only"
-        return Refusal(reason, CONVERT_CURE)
     named = f"a {suffix} file" if suffix else "a file without a suffix"
     return Refusal(
         f"{named} cannot be part of a job",
-        "a job is clip.mp4 with clip.json beside it, "
+        "a job is a video such as clip.mp4 or clip.mov with clip.json beside it, "
         "and an image (.png .jpg .jpeg .webp) if clip.json names one",
     )
 
@@ -220,7 +208,7 @@ def describe_missing(kind: FileKind, key: str) -> str:
     if kind is FileKind.CLIP:
         return f"waits for its sidecar {sidecar_key(key)}; drop it beside the clip"
     if kind is FileKind.SIDECAR:
-        return f"waits for its clip {stem(key)}.mp4; drop it beside the sidecar"
+        return f"waits for its clip, such as {stem(key)}.mp4; drop it beside the sidecar"
     return (
         "waits for a sidecar or preset that names it in first_frame; "
         "drop clip.json with that field, and clip.mp4"

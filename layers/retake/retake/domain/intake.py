@@ -23,6 +23,7 @@ from .input_files import (
 from .job import FollowUp, Job, State
 from .json_form import Fields
 from .limits import MAX_KEY_BYTES
+from .preparation import Preparation
 from .preset import Preset
 from .refusal import Refusal
 from .sidecar import Sidecar
@@ -53,14 +54,13 @@ class InputRecord:
         waiting: what its file waits for; `None` when it is part of a job.
         newest_job: the job of its newest drop; it owns the name of the result.
         accepted_job: its newest job that may bring a video, so not one that was refused.
-        first_job: its first job that could bring a video.
         dropped_at: when the newest drop was made, by the bucket's clock.
         etags: the ETags of the files of the newest drop, see `Drop.etags`.
         pair_version: the clip and sidecar that were last accepted, see `Drop.pair_version`.
         sidecar: the instructions that pair was accepted with, whatever a preset says by now.
         follow_up: when a waiting file is looked at again.
-        etag: the ETag of the clip of its newest drop, if its content was hashed.
-        sha256: the SHA-256 of that clip.
+        preparing: what prepare was asked for, see `Candidate.to_prepare`; empty if nothing.
+        preparation: what prepare made last.
     """
 
     bucket: str
@@ -68,19 +68,13 @@ class InputRecord:
     waiting: Waiting | None = None
     newest_job: str | None = None
     accepted_job: str | None = None
-    first_job: str | None = None
     dropped_at: datetime | None = None
     etags: str = ""
     pair_version: str = ""
     sidecar: Sidecar | None = None
     follow_up: FollowUp | None = None
-    etag: str | None = None
-    sha256: str | None = None
-
-    def identify(self, clip: InputFile) -> InputFile:
-        """Return a clip with its SHA-256, if this very version was hashed before."""
-        known = clip.has_random_etag and clip.etag == self.etag
-        return replace(clip, sha256=self.sha256) if known else clip
+    preparing: str = ""
+    preparation: Preparation | None = None
 
     def has_seen(self, file: InputFile) -> bool:
         """Tell whether a file is as old as the newest drop, so that it was looked at then.
@@ -100,17 +94,17 @@ class InputRecord:
     @property
     def state(self) -> State:
         """Return the state that a waiting file shows."""
-        return State.WAITING
+        return State.PREPARING if self.preparing else State.WAITING
 
     @property
     def entered(self) -> Mapping[State, datetime]:
         """Return since when the file waits, in the shape of `Job.entered`."""
-        return {State.WAITING: self.waiting.since} if self.waiting else {}
+        return {self.state: self.waiting.since} if self.waiting else {}
 
     @property
     def began(self) -> datetime:
         """Return since when the file waits."""
-        return self.entered[State.WAITING]
+        return self.entered[self.state]
 
     @property
     def explanation(self) -> str | None:
@@ -145,6 +139,17 @@ class Wait:
 
 
 @dataclass(frozen=True)
+class Prepare:
+    """Let the clip be prepared; what becomes of it is decided afterwards.
+
+    Attributes:
+        made_of: names what is prepared, see `Candidate.to_prepare`.
+    """
+
+    made_of: str
+
+
+@dataclass(frozen=True)
 class Refuse:
     """Refuse the drop.
 
@@ -166,7 +171,7 @@ class Known:
     job: Job
 
 
-Decision = Start | Wait | Refuse | Known
+Decision = Start | Wait | Prepare | Refuse | Known
 
 
 @dataclass(frozen=True)
@@ -178,6 +183,7 @@ class Candidate:
         record: what is known about the clip's key.
         sidecar: the instructions, from `resolve`.
         job: the job of this very content, if there is one.
+        preparation: what was made of these very versions, if that was made and is still there.
         beside: what is known about the keys of its sidecar and first frame, if it was read.
     """
 
@@ -185,7 +191,33 @@ class Candidate:
     record: InputRecord
     sidecar: Sidecar | Refusal | Wait
     job: Job | None = None
+    preparation: Preparation | None = None
     beside: tuple[InputRecord, ...] = ()
+
+    @property
+    def to_prepare(self) -> str:
+        """Name what has to be prepared: the versions of the files, and the size that is sent."""
+        size = self.sidecar.size if isinstance(self.sidecar, Sidecar) else ""
+        frame = self.drop.first_frame
+        parts = [self.drop.clip.version_label, size, frame.version_label if frame else ""]
+        return " ".join(part for part in parts if part)
+
+    def prepared(self, now: float) -> "Candidate":
+        """Return the candidate with what was made of it, and so with the hashes of its files.
+
+        Parameters:
+            now: seconds since the epoch.
+        """
+        made = self.record.preparation
+        if made is None or made.made_of != self.to_prepare or made.expires_at <= now:
+            return self
+        frame = self.drop.first_frame
+        drop = replace(
+            self.drop,
+            clip=replace(self.drop.clip, sha256=made.clip_sha256 or None),
+            first_frame=frame and replace(frame, sha256=made.frame_sha256 or None),
+        )
+        return replace(self, drop=drop, preparation=made)
 
     @property
     def frame_key(self) -> str | None:
@@ -211,6 +243,9 @@ class Candidate:
             # They may have been accepted with a first frame that is gone by now.
             pair = self.drop.is_pair(self.record.pair_version)
             return self.record.newest_job if pair else None
+        is_raw = isinstance(self.sidecar, Sidecar) and self.preparation is None
+        if is_raw and not self.frame_key_is_too_long:
+            return None
         return job_id(self.drop, self.sidecar if isinstance(self.sidecar, Sidecar) else None)
 
 
@@ -253,7 +288,7 @@ def resolve(
 
 
 def decide(candidate: Candidate) -> Decision:
-    """Decide what becomes of a clip, before its content is checked."""
+    """Decide what becomes of a clip."""
     match candidate.sidecar:
         case Wait() as wait:
             return wait
@@ -266,6 +301,10 @@ def decide(candidate: Candidate) -> Decision:
         if candidate.job:
             return Known(candidate.job)
         return Wait(describe_missing_frame(candidate.frame_key or ""))
+    if candidate.preparation is None:
+        return Prepare(candidate.to_prepare)
+    if candidate.preparation.refusal:
+        return refuse(candidate, candidate.preparation.refusal)
     if candidate.job and not candidate.job.may_restart(candidate.drop.version):
         return Known(candidate.job)
     return Start(candidate.sidecar, candidate.job)

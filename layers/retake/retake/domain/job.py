@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from .footage import Footage
 from .input_files import InputFile
+from .preparation import Preparation
 from .refusal import Refusal
 from .sidecar import Sidecar
 
@@ -18,12 +20,14 @@ class State(StrEnum):
     """Where a job stands. No other module spells a state as a string."""
 
     WAITING = "WAITING"
+    PREPARING = "PREPARING"
     CLAIMED = "CLAIMED"
     HELD = "HELD"
     SUBMITTING = "SUBMITTING"
     SUBMIT_UNKNOWN = "SUBMIT_UNKNOWN"
     RENDERING = "RENDERING"
-    DELIVERING = "DELIVERING"
+    FETCHING = "FETCHING"
+    FINISHING = "FINISHING"
     DELIVERED = "DELIVERED"
     REFUSED = "REFUSED"
     FAILED = "FAILED"
@@ -31,14 +35,17 @@ class State(StrEnum):
 
 
 TRANSITIONS: Mapping[State, frozenset[State]] = {
-    State.WAITING: frozenset({State.CLAIMED, State.REFUSED}),
+    State.WAITING: frozenset({State.PREPARING, State.CLAIMED, State.REFUSED}),
+    State.PREPARING: frozenset({State.WAITING, State.CLAIMED, State.REFUSED}),
     State.CLAIMED: frozenset({State.HELD, State.SUBMITTING}),
     # A lost request can turn up in the history after somebody was asked to look into it.
     State.HELD: frozenset({State.SUBMITTING, State.RENDERING}),
     State.SUBMITTING: frozenset({State.RENDERING, State.HELD, State.REFUSED, State.SUBMIT_UNKNOWN}),
     State.SUBMIT_UNKNOWN: frozenset({State.RENDERING, State.SUBMITTING, State.HELD}),
-    State.RENDERING: frozenset({State.DELIVERING, State.FAILED, State.LOST}),
-    State.DELIVERING: frozenset({State.DELIVERED, State.LOST}),
+    State.RENDERING: frozenset({State.FETCHING, State.FAILED, State.LOST}),
+    State.FETCHING: frozenset({State.FINISHING, State.LOST}),
+    # The staged render can be removed by somebody before it is finished.
+    State.FINISHING: frozenset({State.DELIVERED, State.LOST}),
     State.DELIVERED: frozenset(),
     State.REFUSED: frozenset({State.CLAIMED}),
     State.FAILED: frozenset({State.CLAIMED}),
@@ -49,8 +56,10 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
 TERMINAL = frozenset({State.DELIVERED, State.REFUSED, State.FAILED, State.LOST})
 RETRYABLE = frozenset(state for state in TERMINAL if State.CLAIMED in TRANSITIONS[state])
 UNSENT = frozenset({State.CLAIMED, State.HELD})
-IN_FLIGHT = frozenset({State.SUBMITTING, State.SUBMIT_UNKNOWN, State.RENDERING, State.DELIVERING})
-PAID = frozenset({State.RENDERING, State.DELIVERING, State.DELIVERED, State.LOST})
+RENDERED = frozenset({State.FETCHING, State.FINISHING})
+FOLLOWED = RENDERED | {State.RENDERING}  # by a wait loop
+IN_FLIGHT = FOLLOWED | {State.SUBMITTING, State.SUBMIT_UNKNOWN}
+PAID = FOLLOWED | {State.DELIVERED, State.LOST}
 MAY_BE_PAID = PAID | {State.SUBMITTING, State.SUBMIT_UNKNOWN}
 
 
@@ -86,6 +95,8 @@ class Listing(StrEnum):
 def listing_of(state: State) -> Listing:
     """Return where a file or a job in a state is listed, if it needs no attention."""
     own = TERMINAL | {State.WAITING, State.HELD}
+    if state is State.PREPARING:
+        return Listing.WAITING
     return Listing(state) if state in own else Listing.IN_PROGRESS
 
 
@@ -166,9 +177,7 @@ class Job:
         first_frame: the version of the first frame that is sent, if there is one.
         sidecar: the instructions, with the preset of the folder filled in; `None` when they
             could not be read, and then the job is refused.
-        seconds: the clip's duration.
-        shares_key: whether another job was accepted first under its key. Segmind then gets a copy,
-            whose name tells their requests apart where the history shows only paths. Set by submit.
+        prepared: what is sent, and what the clip is. Set by submit.
         state: where the job stands.
         entered: when each state was entered for the last time.
         run: number of the wait-loop execution; goes up when the job is retried or its
@@ -190,9 +199,11 @@ class Job:
         result_url: where Segmind says the result is. Set by poll.
         cost_usd: what Segmind says the job cost; `None` while unknown. Set by poll.
         render_seconds: how long the render took, as the poll schedule counts. Set by poll.
-        delivery_attempts: how often the result could not be copied. Set by deliver.
-        result: the S3 URI of the delivered video. Set by deliver.
-        result_bytes: its size. Set by deliver.
+        fetch_attempts: how often the render could not be copied. Set by fetch.
+        finish_attempts: how often finishing the render was begun. Set by fetch.
+        result: the S3 URI of the delivered film. Set by finish.
+        result_bytes: its size. Set by finish.
+        warnings: what a person should know about the film, in plain words. Set by finish.
     """
 
     id: str
@@ -202,8 +213,7 @@ class Job:
     clip: InputFile
     first_frame: InputFile | None = None
     sidecar: Sidecar | None = None
-    seconds: float | None = None
-    shares_key: bool = False
+    prepared: Preparation | None = None
 
     state: State
     entered: Mapping[State, datetime] = field(default_factory=dict)
@@ -226,14 +236,21 @@ class Job:
     result_url: str | None = None
     cost_usd: float | None = None
     render_seconds: float | None = None
-    delivery_attempts: int = 0
+    fetch_attempts: int = 0
+    finish_attempts: int = 0
     result: str | None = None
     result_bytes: int | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def correlation_id(self) -> str:
         """Name the request in the clip's signed URL, where Segmind's history shows it."""
         return f"{self.id}-{self.run}.mp4"
+
+    @property
+    def footage(self) -> Footage | None:
+        """Return what its clip is, if that was found out."""
+        return self.prepared.footage if self.prepared else None
 
     @property
     def began(self) -> datetime:

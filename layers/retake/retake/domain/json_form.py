@@ -82,7 +82,7 @@ class JsonForm:
             return Refusal(reason, "keep one of the two", "first_frame_url")
         name = error.path[1]
         if error.rule == "enum":
-            allowed = self._fields[name]["enum"]
+            allowed = [str(value) for value in self._fields[name]["enum"]]
             hint = _nearest(fields[name], allowed) if isinstance(fields[name], str) else ""
             cure = f"{hint}choose one of {', '.join(allowed)}"
             return Refusal(f"{name} {quote(fields[name])} does not exist", cure, name)

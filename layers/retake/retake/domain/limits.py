@@ -5,7 +5,7 @@ RECORD_LIFETIME_SECONDS = 3600  # how long Segmind keeps a request's record, fro
 FILE_LIFETIME_SECONDS = 7 * 86400  # how long Segmind keeps a result file
 REPLICA_LAG_SECONDS = 60  # a 404 this soon after the submit can be a replica that lags behind
 MAX_CLIP_BYTES = 100_000_000  # Segmind takes "at most 100 MB"; the smaller reading is the safe one
-MAX_FIRST_FRAME_BYTES = 20_000_000
+MAX_IMAGE_BYTES = 100_000_000  # of a first frame that is dropped; it is made smaller
 MAX_RESULT_BYTES = 2_000_000_000  # larger than any render; bounds a download that never ends
 
 # Our own.

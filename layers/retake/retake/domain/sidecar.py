@@ -16,7 +16,7 @@ FORM = JsonForm("the sidecar", SCHEMA)
 class Sidecar:
     """Valid instructions for one clip; see `sidecar.schema.json` for the fields.
 
-    Fields that are left out are `None`, except `mode`, which has its default.
+    Fields that are left out are `None`, or have their default.
     """
 
     prompt: str | None = None
@@ -24,23 +24,38 @@ class Sidecar:
     first_frame: str | None = None
     first_frame_url: str | None = None
     rerun: int | None = None
+    size: str = str(SCHEMA["properties"]["size"]["default"])
+    sound: str = SCHEMA["properties"]["sound"]["default"]
 
     @classmethod
     def from_fields(cls, fields: Fields) -> "Sidecar":
         """Create it from the fields of a valid file; `canonical` text gives the same again."""
-        rerun = fields.get("rerun")
+        rerun, size = fields.get("rerun"), fields.get("size", cls.size)
         return cls(
             prompt=fields.get("prompt") or None,
             mode=fields.get("mode", cls.mode),
             first_frame=fields.get("first_frame"),
             first_frame_url=fields.get("first_frame_url"),
             rerun=None if rerun is None else int(rerun),
+            size=size if isinstance(size, str) else str(int(size)),
+            sound=fields.get("sound", cls.sound),
         )
+
+    @property
+    def short_side(self) -> int | None:
+        """Return the most pixels of the short side that are sent; `None` for all."""
+        return int(self.size) if self.size.isdecimal() else None
+
+    def as_fields(self) -> Fields:
+        """Return the fields of a valid file that states all of these instructions."""
+        fields = {**vars(self), "size": self.short_side or self.size}
+        return {name: value for name, value in fields.items() if value is not None}
 
     def canonical(self) -> str:
         """Return the one spelling of these instructions, so equal ones are equal text."""
-        fields = {name: value for name, value in vars(self).items() if value is not None}
-        return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return json.dumps(
+            self.as_fields(), sort_keys=True, separators=(",", ":"), ensure_ascii=False
+        )
 
 
 def parse(raw: bytes) -> Sidecar | Refusal:

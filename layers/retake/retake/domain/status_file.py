@@ -23,7 +23,8 @@ _MESSAGES = {
     State.SUBMITTING: "Being sent to Segmind.",
     State.SUBMIT_UNKNOWN: "Segmind's response was lost; its history decides before a resubmit.",
     State.RENDERING: "Segmind is rendering it.",
-    State.DELIVERING: "Rendered; the result is being copied.",
+    State.FETCHING: "Rendered; the result is being copied.",
+    State.FINISHING: "Rendered and secured; the film is being finished.",
     State.DELIVERED: "Done.",
 }
 
@@ -52,11 +53,14 @@ def of_job(job: Job) -> dict[str, Any]:
         status["held"] = job.hold_reason
         if job.hold_reason is HoldReason.ATTENTION:
             status["message"] = "A person must look at it."
-    status |= vars(job.sidecar) if job.sidecar else {}
+    status |= job.sidecar.as_fields() if job.sidecar else {}
     status |= {
-        "seconds": job.seconds,
+        "found": job.footage.describe() if job.footage else None,
+        "seconds": job.footage.seconds if job.footage else None,
+        "done": list(job.prepared.steps) or None if job.prepared else None,
         "request_id": job.request_id,
         "result": job.result,
+        "warnings": list(job.warnings) or None,
         "cost_usd": job.cost_usd,
         "times": _times(job),
     }
@@ -66,7 +70,7 @@ def of_job(job: Job) -> dict[str, Any]:
 def of_waiting(record: InputRecord) -> dict[str, Any]:
     """Return the content of the status file of a file that is not part of a job yet."""
     return {
-        "state": State.WAITING,
+        "state": record.state,
         "file": f"s3://{record.bucket}/{record.key}",
         "message": f"{record.key} {record.explanation}",
         "times": _times(record),
@@ -80,9 +84,12 @@ def printable(text: object, keep: str = "") -> str:
         text: anything that is shown as text.
         keep: characters that are not escaped.
     """
+    text = str(text)
+    if text.translate(dict.fromkeys(map(ord, keep))).isprintable():  # nearly always, and fast
+        return text
     return "".join(
         character if character.isprintable() or character in keep else json.dumps(character)[1:-1]
-        for character in str(text)
+        for character in text
     )
 
 

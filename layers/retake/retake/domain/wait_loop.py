@@ -7,12 +7,16 @@ from typing import Any
 
 from .poll_schedule import PollSchedule
 
+LOST_RACE_SECONDS = 5  # until the next look at a job that another function has just written
+FIRST_RETRY_SECONDS = 30  # until something is copied again
+
 
 class NextStep(StrEnum):
     """What the state machine does next; `statemachine/modify_video.asl.json` branches on it."""
 
     WAIT = "WAIT"
-    DELIVER = "DELIVER"
+    FETCH = "FETCH"
+    FINISH = "FINISH"
     SETTLE = "SETTLE"
 
 

@@ -6,7 +6,7 @@ from ..aws.audit_store import AuditStore
 from ..aws.input_store import InputStore
 from ..aws.messaging import DropQueue
 from ..aws.s3 import InputBucket
-from ..domain.input_files import FileKind, InputFile, clip_keys, kind_of
+from ..domain.input_files import FileKind, InputFile, kind_of
 from ..observability import count, logger
 
 MAX_OBJECTS = 1000  # that one sweep lists
@@ -65,7 +65,8 @@ class BucketAudit:
             return True  # it is shown, and followed up
         keys: list[str] = []
         if kind_of(file.key) is FileKind.SIDECAR:
-            keys = clip_keys(file.key)
+            siblings = self._bucket.siblings(file.key)
+            keys = [key for key in siblings if kind_of(key) is FileKind.CLIP]
         elif kind_of(file.key) is FileKind.IMAGE:
             keys = self._records.clips_of_first_frame(file.key)[:1]
         return any(each.has_seen(file) for each in [record, *map(self._records.get, keys)])

@@ -18,8 +18,7 @@ from ..domain.input_files import (
 from ..domain.intake import Candidate, InputRecord, Known, Refuse, Start, Wait, refuse, resolve
 from ..domain.job import RETRYABLE, UNSENT, Job, State
 from ..domain.json_form import Fields
-from ..domain.limits import MAX_CLIP_BYTES, MAX_FIRST_FRAME_BYTES, MAX_JSON_BYTES
-from ..domain.media import IMAGE_HEADER_BYTES, Clip, check_clip, check_first_frame
+from ..domain.limits import MAX_JSON_BYTES
 from ..domain.preset import Preset
 from ..domain.refusal import Refusal
 from ..domain.sidecar import Sidecar
@@ -52,20 +51,17 @@ class Candidates:
         candidate = self.with_instructions(clip, own=own)
         if isinstance(candidate.sidecar, Wait):
             return candidate
-        clip = self._identify(clip, candidate.record)
-        candidate = replace(candidate, drop=replace(candidate.drop, clip=clip))
         if candidate.frame_key and not candidate.frame_key_is_too_long:
             # Linked before it is looked for: of a clip and a first frame that arrive together,
             # at least one sees the other.
             self._records.link_first_frame(candidate.frame_key, clip.key)
             first_frame = self._bucket.head(candidate.frame_key)
-            if first_frame and first_frame.size <= MAX_FIRST_FRAME_BYTES:
-                first_frame = self._bucket.identify(first_frame)
             drop = replace(candidate.drop, first_frame=first_frame)
             candidate = replace(candidate, drop=drop)
             if first_frame:
                 record = self._records.get(first_frame.key)
                 candidate = replace(candidate, beside=(*candidate.beside, record))
+        candidate = candidate.prepared(self._clock())
         job_id = candidate.known_job_id
         return replace(candidate, job=self._jobs.get(job_id) if job_id else None)
 
@@ -109,11 +105,6 @@ class Candidates:
         found = self._bucket.open(preset_key(key), MAX_JSON_BYTES + 1)
         return Preset(found[0], preset.parse(found[1])) if found else None
 
-    def _identify(self, clip: InputFile, record: InputRecord) -> InputFile:
-        """Return a clip that its content identifies; what is too large is refused anyway."""
-        clip = record.identify(clip)
-        return self._bucket.identify(clip) if clip.size <= MAX_CLIP_BYTES else clip
-
     def _open_sidecar(self, clip: InputFile) -> tuple[InputFile, bytes] | None:
         key = deciding_sidecar(self._bucket.siblings(clip.key))
         return self._bucket.open(key, MAX_JSON_BYTES + 1) if key else None
@@ -125,19 +116,16 @@ class Claims:
     def __init__(
         self,
         *,
-        bucket: InputBucket,
         jobs: JobStore,
         records: InputStore,
         status_files: StatusFiles,
         settlement: Settlement,
-        max_clip_seconds: float,
     ) -> None:
-        self._bucket, self._jobs, self._records = bucket, jobs, records
+        self._jobs, self._records = jobs, records
         self._status_files, self._settlement = status_files, settlement
-        self._max_clip_seconds = max_clip_seconds
 
     def start(self, candidate: Candidate, start: Start) -> list[Job] | None:
-        """Check the content and claim the job.
+        """Claim the job of a clip that is prepared.
 
         Its status file is written with what becomes of its submit, which follows at once. Only if
         its name shows another job, or an earlier run, it is written now.
@@ -147,13 +135,8 @@ class Claims:
             files with other instructions, so they must be looked at again.
         """
         drop = candidate.drop
-        checked = self._check(drop)
-        if isinstance(checked, Refusal):
-            self.refuse(candidate, checked)
-            return []
-        job = replace(
-            _job_of(drop, State.CLAIMED, start.sidecar), seconds=round(checked.seconds, 3)
-        )
+        job = _job_of(drop, State.CLAIMED, start.sidecar)
+        job = replace(job, prepared=candidate.preparation)
         created = self._create(drop, job, start.replaces)
         if created:
             if candidate.record.newest_job:
@@ -209,15 +192,6 @@ class Claims:
             logger.info("refused", job_id=job.id, key=job.key, reason=refused.refusal.reason)
             self._settlement.settle(job.id)
 
-    def _check(self, drop: Drop) -> Clip | Refusal:
-        if drop.first_frame:
-            header = self._bucket.read(drop.first_frame, 0, IMAGE_HEADER_BYTES)
-            refusal = check_first_frame(header, drop.first_frame.size)
-            if refusal:
-                return refusal
-        read_at = self._bucket.random_access(drop.clip)
-        return check_clip(read_at, drop.clip.size, self._max_clip_seconds)
-
     def _create(self, drop: Drop, job: Job, replaces: Job | None) -> Job | None:
         accepted = job.state is State.CLAIMED
         before = self._records.own(drop, job.id, accepted=accepted, sidecar=job.sidecar)
@@ -225,8 +199,7 @@ class Claims:
             overtaken = "overtaken by a newer drop, or accepted with other instructions"
             logger.info(overtaken, job_id=job.id, key=job.key)
             return None
-        shares_key = before.first_job not in (None, job.id)
-        created = self._jobs.create(replace(job, shares_key=shares_key), replaces=replaces)
+        created = self._jobs.create(job, replaces=replaces)
         if before.newest_job and before.newest_job != job.id:
             former = self._jobs.get(before.newest_job)
             if former and not former.has_ended:

@@ -16,7 +16,7 @@ from ..domain.input_files import (
     preset_key,
     refuse_by_name,
 )
-from ..domain.intake import Candidate, Known, Refuse, Start, Wait, decide
+from ..domain.intake import Candidate, Known, Prepare, Refuse, Start, Wait, decide
 from ..domain.job import Job
 from ..domain.limits import MAX_JSON_BYTES
 from ..domain.refusal import Refusal
@@ -112,6 +112,9 @@ class Ingest:
                 return []
             case Wait() as wait:
                 return self._wait(candidate, wait)
+            case Prepare(made_of):
+                self._waiting.prepare(candidate.record, made_of)
+                return []
 
     def _wait(self, candidate: Candidate, wait: Wait) -> list[Job] | None:
         record = self._waiting.record(candidate.drop.clip.key, wait.message, wait.until)

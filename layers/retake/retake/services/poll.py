@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from ..aws.job_store import JobStore
-from ..domain.job import Job, State
+from ..domain.job import FOLLOWED, Job, State
 from ..domain.limits import (
     FILE_LIFETIME_SECONDS,
     RECORD_LIFETIME_SECONDS,
     REPLICA_LAG_SECONDS,
 )
 from ..domain.poll_schedule import MAX_GAP_SECONDS
-from ..domain.wait_loop import NextStep, Question, WaitLoop
+from ..domain.wait_loop import LOST_RACE_SECONDS, NextStep, Question, WaitLoop
 from ..observability import logger
 from ..segmind.client import SegmindClient
 from ..segmind.responses import (
@@ -29,7 +29,6 @@ from ..segmind.responses import (
 from .admission_control import AdmissionControl
 from .status_files import StatusFiles
 
-LOST_RACE_SECONDS = 5  # until the next look at a job that another function has just written
 MAX_RAW_RESPONSE = 2000  # characters of a response that are kept for a person
 
 
@@ -51,11 +50,11 @@ class Poller:
     def poll(self, loop: WaitLoop) -> WaitLoop:
         """Ask Segmind about the job of a wait loop, and return the loop's next state."""
         job = self._admission.read_with_job(loop.job_id)
-        if job is None or job.state not in (State.RENDERING, State.DELIVERING):
+        if job is None or job.state not in FOLLOWED:
             return loop.going_to(NextStep.SETTLE)
-        if job.state is State.DELIVERING:
+        if job.state is not State.RENDERING:
             self._look_for_another_url(job)
-            return loop.going_to(NextStep.DELIVER)
+            return loop.going_to(NextStep.FETCH)
         question = loop.question
         if self._age(job) > RECORD_LIFETIME_SECONDS:
             question = Question.HISTORY
@@ -99,7 +98,7 @@ class Poller:
         sent = (job.attempt and job.attempt.body) or {}
         found = read_result(response, sent)
         if found:
-            return self._deliver(loop, job, Found(found.url, {**metrics, **found.metrics}))
+            return self._fetch(loop, job, Found(found.url, {**metrics, **found.metrics}))
         progress = read_status(response)
         if isinstance(progress, Gone) and self._age(job) > REPLICA_LAG_SECONDS:
             return self._record_is_gone(loop, job)
@@ -118,7 +117,7 @@ class Poller:
         response = self._segmind.history(_request_id(job))
         match read_history_row(response, _request_id(job)):
             case Found() as found:
-                return self._deliver(loop, job, found)
+                return self._fetch(loop, job, found)
             case Failed(reason):
                 return self._end(loop, job, State.FAILED, reason)
         if response.status not in (200, 404):
@@ -129,20 +128,20 @@ class Poller:
         reason = f"its record is gone and the history has no URL yet: {response.words}"
         return self._keep_asking(loop, job, reason)
 
-    def _deliver(self, loop: WaitLoop, job: Job, found: Found) -> WaitLoop:
+    def _fetch(self, loop: WaitLoop, job: Job, found: Found) -> WaitLoop:
         cost = found.metrics.get("cost")
-        delivering = self._jobs.advance(
+        fetching = self._jobs.advance(
             job,
-            State.DELIVERING,
+            State.FETCHING,
             result_url=found.url,
             cost_usd=cost,
             render_seconds=self._render_seconds(loop, job, found.metrics.get("total_time")),
             reason=None,
         )
-        if delivering is None:
+        if fetching is None:
             return loop.waiting(LOST_RACE_SECONDS)
         self._admission.release(job.id, cost)
-        return loop.going_to(NextStep.DELIVER)
+        return loop.going_to(NextStep.FETCH)
 
     def _render_seconds(self, loop: WaitLoop, job: Job, total_time: float | None) -> float | None:
         """Return how long a render took as the schedule counts.
@@ -159,7 +158,7 @@ class Poller:
 
     def _look_for_another_url(self, job: Job) -> None:
         """Look into the history when the file was not where it was said to be."""
-        if not job.delivery_attempts or self._seconds_until_request():
+        if not job.fetch_attempts or self._seconds_until_request():
             return
         response: Response = self._segmind.history(_request_id(job))
         found = read_history_row(response, _request_id(job))

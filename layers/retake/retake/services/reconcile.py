@@ -52,7 +52,7 @@ class Reconciler:
                 self._recovery.begin(entry)
             case State.SUBMIT_UNKNOWN:
                 self._recovery.search(entry)
-            case State.RENDERING | State.DELIVERING:
+            case State.RENDERING | State.FETCHING | State.FINISHING:
                 self._follow(entry)
             case _ if entry.needs_attention:
                 self._recovery.search(entry)

@@ -4,7 +4,7 @@ from ..aws.job_store import JobStore
 from ..aws.messaging import EventBus
 from ..aws.render_times import RenderTimes
 from ..domain import status_file
-from ..domain.job import PAID, State
+from ..domain.job import FOLLOWED, PAID
 from ..observability import count, logger
 from .admission_control import AdmissionControl
 from .status_files import StatusFiles
@@ -42,7 +42,7 @@ class Settlement:
             return
         if not job.has_ended:
             logger.warning("wait loop ended before its job", job_id=job_id, state=job.state)
-            if job.state in (State.RENDERING, State.DELIVERING):
+            if job.state in FOLLOWED:
                 self._jobs.update(job, due_in=0)
             return
         cost = job.cost_usd if job.state in PAID else 0

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..aws.job_store import JobStore
-from ..aws.s3 import InputBucket, UrlSigner
+from ..aws.s3 import StagingBucket, UrlSigner
 from ..domain.admission import Denial
-from ..domain.input_files import InputFile
+from ..domain.input_files import sent_key, suffix_of
 from ..domain.job import (
     PAID,
     FollowUp,
@@ -133,36 +133,35 @@ class SubmitRequests:
     def __init__(
         self,
         *,
-        bucket: InputBucket,
+        staging: StagingBucket,
         signer: UrlSigner,
         segmind: SegmindClient,
         admission: AdmissionControl,
     ) -> None:
-        self._bucket, self._signer, self._segmind = bucket, signer, segmind
+        self._staging, self._signer, self._segmind = staging, signer, segmind
         self._admission = admission
 
     def build(self, job: Job) -> SubmitRequest | Refusal:
         """Build a job's request; refuse the job when one of its files is gone."""
         assert job.sidecar  # noqa: S101 - only jobs with instructions are claimed
+        assert job.prepared  # noqa: S101 - and that are prepared
         session = self._signer.session(job.id)
         body = {"mode": job.sidecar.mode}
         if job.sidecar.prompt:
             body["prompt"] = job.sidecar.prompt
         if job.sidecar.first_frame_url:
             body["first_frame_url"] = job.sidecar.first_frame_url
-        files: dict[str, InputFile | None] = {
-            "video_url": job.clip,
-            "first_frame_url": job.first_frame,
-        }
-        for field, file in files.items():
-            if file is None:
+        for field, prepared in (
+            ("video_url", job.prepared.clip),
+            ("first_frame_url", job.prepared.frame),
+        ):
+            if not prepared:
                 continue
-            copy = job.shares_key and file is job.clip
-            staged = self._bucket.stage(file, job.id, copy=copy)
-            if staged is None:
-                reason = f"{file.key} was removed before it could be sent to Segmind"
+            sent = sent_key(job.id, job.run, suffix_of(prepared))
+            if not self._staging.copy(prepared, sent):
+                reason = f"what was prepared of {job.key} has expired"
                 return Refusal(reason, "drop it again")
-            body[field] = session.url(job.bucket, staged, job.correlation_id)
+            body[field] = session.url(self._staging.name, sent, job.correlation_id)
         stored = {name: _without_signature(name, value) for name, value in body.items()}
         request = self._segmind.new_submit(body)
         return SubmitRequest(request, stored, job.sidecar.prompt or "")

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 
 from ..aws.input_store import InputStore
-from ..aws.messaging import DropQueue
+from ..aws.messaging import DropQueue, MediaQueue
 from ..domain.intake import InputRecord
 from .status_files import StatusFiles
 
 GRACE_SECONDS = 180  # a lone sidecar or image stays silent for so long; a lone clip does not
+PREPARE_SECONDS = 1200  # in which a clip is prepared, or its function has ended
 RECHECK_SECONDS = 300  # until a waiting file is followed up once more
 
 
@@ -20,10 +21,11 @@ class WaitingFiles:
         records: InputStore,
         status_files: StatusFiles,
         queue: DropQueue,
+        media_queue: MediaQueue,
         clock: Callable[[], float],
     ) -> None:
         self._records, self._status_files, self._queue = records, status_files, queue
-        self._clock = clock
+        self._media_queue, self._clock = media_queue, clock
 
     def record(self, key: str, message: str, until: int | None = None) -> InputRecord:
         """Record that a file waits; `until` is when it is looked at in any case."""
@@ -52,6 +54,26 @@ class WaitingFiles:
         if not scheduled:
             delay = max(1, until - int(self._clock()))
             self._queue.send_drop(record.bucket, record.key, delay=delay)
+
+    def prepare(self, record: InputRecord, made_of: str) -> None:
+        """Ask for a clip to be prepared, unless that was done; show that it is being prepared.
+
+        Parameters:
+            record: the clip's record.
+            made_of: what is prepared, see `Candidate.to_prepare`.
+        """
+        if record.preparing == made_of:
+            return  # if the message got lost, `sweep` looks at the clip
+        # Sent before it is recorded: a message that comes twice is cheaper than none.
+        self._media_queue.send_clip(record.bucket, record.key)
+        waiting = self._records.wait(
+            record.key,
+            "is being prepared",
+            due_at=self._clock() + PREPARE_SECONDS,
+            overrides=True,
+            preparing=made_of,
+        )
+        self._status_files.publish_waiting(waiting)
 
     def joined(self, record: InputRecord) -> None:
         """Forget that a file waited: it is part of a job now."""

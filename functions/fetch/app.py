@@ -1,4 +1,4 @@
-"""`deliver`: streams the finished video into the output bucket in bounded memory."""
+"""`fetch`: secures the rendered video in the staging bucket, in bounded memory."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from retake.observability import logger
 
 application = bootstrap.from_environment()
 application.clients.s3.create()
-deliverer = application.deliverer
+fetcher = application.fetcher
 
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Copy the result of one job."""
+    """Secure the render of one job."""
     logger.append_keys(job_id=event["job_id"])
-    return deliverer.deliver(WaitLoop.from_event(event)).as_event()
+    return fetcher.fetch(WaitLoop.from_event(event)).as_event()

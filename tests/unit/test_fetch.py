@@ -1,4 +1,4 @@
-"""A result is copied in one pass; a broken copy is retried, and a file that is gone is lost."""
+"""A render is secured in one pass; a broken copy is retried, and a file that is gone is lost."""
 
 import functools
 import hashlib
@@ -16,7 +16,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from retake.aws.s3 import OutputBucket, UploadBrokenError
+from retake.aws.s3 import StagingBucket, UploadBrokenError, VideoBucket
 from retake.domain.job import State
 from retake.domain.limits import FILE_LIFETIME_SECONDS
 from retake.domain.wait_loop import NextStep, WaitLoop
@@ -45,6 +45,7 @@ class FakeResultFiles:
         self.length, self._error = length, error
         self.received, self.failure = len(VIDEO), None
         self.during: Callable[[], object] = lambda: None
+        self.closed = 0
 
     def open(self, url: str) -> "FakeResultFiles":
         if self._error:
@@ -56,7 +57,8 @@ class FakeResultFiles:
     def read(self, size: int = -1, /) -> bytes:
         return self._body.read(size)
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        self.closed += 1
 
 
 class BreakingResultFiles:
@@ -79,107 +81,126 @@ class BreakingResultFiles:
     def close(self) -> None: ...
 
 
-def delivering(world: World, job_id: str = "j1") -> str:
-    """Bring a job to DELIVERING."""
+def fetching(world: World, job_id: str = "j1") -> str:
+    """Bring a job to FETCHING."""
     url = "https://images.segmind.com/r.mp4"
-    world.advance(world.rendering(job_id), State.DELIVERING, result_url=url)
+    world.advance(world.rendering(job_id), State.FETCHING, result_url=url)
     return job_id
 
 
-def deliver(world: World, files: Any, job_id: str = "j1") -> WaitLoop:
-    """Deliver a job's result once."""
-    loop: WaitLoop = world.application(result_files=files).deliverer.deliver(world.loop(job_id))
+def fetch(world: World, files: Any, job_id: str = "j1") -> WaitLoop:
+    """Fetch a job's render once."""
+    loop: WaitLoop = world.application(result_files=files).fetcher.fetch(world.loop(job_id))
     return loop
 
 
-def metadata_of(world: World, key: str) -> dict[str, str]:
-    return dict(world.s3.head_object(Bucket="output", Key=key)["Metadata"])
+def staged(world: World, job_id: str = "j1") -> bytes | None:
+    """Read a job's render in the staging bucket, if it is there."""
+    return world.read(f"renders/{job_id}.mp4", "staging")
 
 
 @pytest.mark.parametrize("length", [len(VIDEO), None])
-def test_a_result_gets_the_name_of_its_clip_and_metadata(world: World, length: int | None) -> None:
-    delivering(world)
-    assert deliver(world, FakeResultFiles(length)).next_step is NextStep.SETTLE
-    assert world.read("clip.mp4") == VIDEO
-    assert metadata_of(world, "clip.mp4") == {
-        "job-id": "j1",
-        "request-id": "r-1",
-        "mode": "adhere_1",
-    }
-    assert world.state() is State.DELIVERED
-    assert world.job().result == "s3://output/clip.mp4"
-    assert world.job().result_bytes == len(VIDEO)
-
-
-@pytest.mark.parametrize("length", [len(VIDEO), None])
-def test_a_result_that_is_overtaken_during_its_download_gets_a_name_of_its_own(
-    world: World, length: int | None
-) -> None:
+def test_a_render_is_secured_before_it_is_finished(world: World, length: int | None) -> None:
+    fetching(world)
     files = FakeResultFiles(length)
-    delivering(world, "first000")
-
-    def overtake() -> None:
-        delivering(world, "second00")
-        deliver(world, FakeResultFiles(), "second00")
-
-    files.during = overtake
-    deliver(world, files, "first000")
-    assert metadata_of(world, "clip.mp4")["job-id"] == "second00"
-    assert metadata_of(world, "clip.first000.mp4")["job-id"] == "first000"
+    assert fetch(world, files).next_step is NextStep.FINISH
+    assert (staged(world), files.closed) == (VIDEO, 1)
+    assert (world.state(), world.job().finish_attempts) == (State.FINISHING, 1)
 
 
-def test_delivering_twice_changes_nothing(world: World) -> None:
-    delivering(world)
-    for _ in range(2):
-        assert deliver(world, FakeResultFiles()).next_step is NextStep.SETTLE
+def test_a_render_that_is_secured_is_not_fetched_again(world: World) -> None:
+    fetching(world)
+    fetch(world, FakeResultFiles())
+    gone = FakeResultFiles(error=ResultUnavailableError("HTTP 404", 404))
+    world.clock.now += 2 * FILE_LIFETIME_SECONDS
+    assert fetch(world, gone).next_step is NextStep.FINISH
+    assert (world.state(), world.job().finish_attempts) == (State.FINISHING, 2)
+
+
+def test_two_fetches_at_once_secure_one_render(world: World) -> None:
+    fetching(world)
+    files = FakeResultFiles()
+    files.during = lambda: fetch(world, FakeResultFiles())
+    assert fetch(world, files).next_step is NextStep.WAIT
+    assert (staged(world), world.job().finish_attempts) == (VIDEO, 1)
+
+
+def test_a_render_that_somebody_removed_is_fetched_again(world: World) -> None:
+    fetching(world)
+    fetch(world, FakeResultFiles())
+    world.s3.delete_object(Bucket="staging", Key="renders/j1.mp4")
+    assert fetch(world, FakeResultFiles()).next_step is NextStep.FINISH
+    assert staged(world) == VIDEO
+
+
+def test_a_render_that_cannot_be_finished_is_delivered_as_it_is(world: World) -> None:
+    fetching(world)
+    for _ in range(3):
+        assert fetch(world, FakeResultFiles()).next_step is NextStep.FINISH
+    assert fetch(world, FakeResultFiles()).next_step is NextStep.SETTLE
+    assert world.read("clip.mp4") == VIDEO
+    job = world.job()
+    assert (job.state, job.result_bytes) == (State.DELIVERED, len(VIDEO))
+    assert "delivered as rendered: finishing it failed 3 times" in job.warnings[0]
+
+
+@pytest.mark.parametrize("state", [State.RENDERING, State.DELIVERED])
+def test_a_job_in_another_state_is_left_alone(world: World, state: State) -> None:
+    job_id = world.rendering()
+    if state is State.DELIVERED:
+        for later in (State.FETCHING, State.FINISHING, State.DELIVERED):
+            world.advance(job_id, later)
+    assert fetch(world, FakeResultFiles()).next_step is NextStep.SETTLE
+    assert (world.state(), staged(world)) == (state, None)
 
 
 def test_an_unavailable_result_is_retried_with_growing_waits(world: World) -> None:
-    delivering(world)
+    fetching(world)
     unavailable = FakeResultFiles(error=ResultUnavailableError("HTTP 503", 503))
-    waits = [deliver(world, unavailable).wait_seconds for _ in range(7)]
+    waits = [fetch(world, unavailable).wait_seconds for _ in range(7)]
     assert waits == [30, 60, 120, 240, 480, 600, 600]
-    assert world.job().delivery_attempts == 7
+    assert world.job().fetch_attempts == 7
+    assert "could not be copied yet: HTTP 503" in str(world.read("clip.mp4.job.json"))
 
 
 @pytest.mark.parametrize("status", [403, 404, 410])
-@pytest.mark.parametrize(("late", "state"), [(0, State.DELIVERING), (1, State.LOST)])
+@pytest.mark.parametrize(("late", "state"), [(0, State.FETCHING), (1, State.LOST)])
 def test_a_file_that_is_gone_after_its_lifetime_is_lost(
     world: World, status: int, late: int, state: State
 ) -> None:
-    delivering(world)
+    fetching(world)
     world.clock.now += FILE_LIFETIME_SECONDS + late
-    deliver(world, FakeResultFiles(error=ResultUnavailableError(f"HTTP {status}", status)))
+    fetch(world, FakeResultFiles(error=ResultUnavailableError(f"HTTP {status}", status)))
     assert world.state() is state
 
 
-@pytest.mark.parametrize(("late", "state"), [(0, State.DELIVERING), (1, State.LOST)])
+@pytest.mark.parametrize(("late", "state"), [(0, State.FETCHING), (1, State.LOST)])
 def test_a_file_that_could_never_be_fetched_is_retried_for_two_lifetimes(
     world: World, late: int, state: State
 ) -> None:
-    delivering(world)
+    fetching(world)
     world.clock.now += 2 * FILE_LIFETIME_SECONDS + late
     error = ResultUnavailableError("ConnectError: inside is not a public address")
-    deliver(world, FakeResultFiles(error=error))
+    fetch(world, FakeResultFiles(error=error))
     assert world.state() is state
 
 
-def test_a_slow_delivery_counts_although_a_sweep_follows_up_its_job_meanwhile(
+def test_a_slow_download_counts_although_a_sweep_follows_up_its_job_meanwhile(
     world: World,
 ) -> None:
     files = FakeResultFiles()
-    delivering(world)
+    fetching(world)
 
     def sweep_later() -> None:
         world.clock.now += 600
         world.sweep()
 
     files.during = sweep_later
-    deliver(world, files)
-    assert world.state() is State.DELIVERED
+    fetch(world, files)
+    assert world.state() is State.FINISHING
 
 
-def test_a_download_of_unknown_length_that_ends_early_is_not_delivered(
+def test_a_download_of_unknown_length_that_ends_early_is_not_secured(
     world: World, server: Server
 ) -> None:
     payload = 100_000
@@ -192,12 +213,12 @@ def test_a_download_of_unknown_length_that_ends_early_is_not_delivered(
         request.connection.sendall(head + video[:40_000])
 
     server.responses = [cut_off] * 20
-    world.advance(world.rendering(), State.DELIVERING, result_url=f"{server.url}/r.mp4")
-    loop = deliver(world, ResultFiles(base_url=server.url))
+    world.advance(world.rendering(), State.FETCHING, result_url=f"{server.url}/r.mp4")
+    loop = fetch(world, ResultFiles(base_url=server.url))
     assert loop.next_step is NextStep.WAIT
-    assert world.state() is State.DELIVERING
+    assert world.state() is State.FETCHING
     assert len(server.requests) >= 2
-    assert world.read("clip.mp4") is None
+    assert staged(world) is None
 
 
 # ─── Uploads ──────────────────────────────────────────────────────────────────────────────────
@@ -238,7 +259,7 @@ class _S3Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def http_bucket() -> Iterator[OutputBucket]:
+def http_bucket() -> Iterator[StagingBucket]:
     """A bucket over real HTTP: moto replaces the very part of botocore that matters here."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _S3Handler)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
@@ -256,16 +277,16 @@ def http_bucket() -> Iterator[OutputBucket]:
             proxies={},
         ),
     )
-    yield OutputBucket(s3=s3, name="output")
+    yield StagingBucket(s3=s3, name="staging")
     server.shutdown()
     server.server_close()
 
 
-class HttpVideos(OutputBucket):
-    """An output bucket whose videos go over real HTTP; everything else stays in moto."""
+class HttpVideos(StagingBucket):
+    """A staging bucket whose videos are written over real HTTP; the rest stays in memory."""
 
-    def __init__(self, world: World, http_bucket: OutputBucket) -> None:
-        super().__init__(s3=world.s3, name="output")
+    def __init__(self, world: World, http_bucket: StagingBucket) -> None:
+        super().__init__(s3=world.s3, name="staging")
         self.put_video = http_bucket.put_video  # type: ignore[method-assign]
 
 
@@ -294,7 +315,7 @@ class PartsOnly:
 
 
 def test_a_body_that_can_be_read_only_once_is_uploaded_in_one_pass(
-    http_bucket: OutputBucket,
+    http_bucket: StagingBucket,
 ) -> None:
     body: Any = io.BufferedReader(io.BytesIO(VIDEO))  # type: ignore[arg-type]
     etag = http_bucket.put_video("k", body, length=len(VIDEO), metadata={}, replaces=None)
@@ -306,7 +327,7 @@ def test_a_body_of_unknown_length_needs_no_more_memory_than_one_part(size: int) 
     content, s3 = random.Random(size).randbytes(size), PartsOnly()
     body: Any = io.BytesIO(content)
     body.read = functools.partial(lambda read, most: read(min(most, 65_536)), body.read)
-    bucket = OutputBucket(s3=s3, name="output")
+    bucket = VideoBucket(s3=s3, name="staging")
     tracemalloc.start()
     try:
         assert bucket.put_video("k", body, length=None, metadata={}, replaces=None) == '"e"'
@@ -319,33 +340,33 @@ def test_a_body_of_unknown_length_needs_no_more_memory_than_one_part(size: int) 
 
 
 def test_a_download_that_breaks_for_good_during_the_upload_is_retried_later(
-    world: World, http_bucket: OutputBucket
+    world: World, http_bucket: StagingBucket
 ) -> None:
     """botocore wraps and retries what the body raises."""
-    delivering(world)
+    fetching(world)
     app = world.application(
-        result_files=BreakingResultFiles(reads=3), output_bucket=HttpVideos(world, http_bucket)
+        result_files=BreakingResultFiles(reads=3), staging_bucket=HttpVideos(world, http_bucket)
     )
-    assert app.deliverer.deliver(world.loop()).next_step is NextStep.WAIT
+    assert app.fetcher.fetch(world.loop()).next_step is NextStep.WAIT
     assert "copied yet: the download broke 6 times" in (world.job().reason or "")
 
 
 @pytest.mark.parametrize("fault", [0, 503])
 def test_an_upload_that_breaks_off_is_retried_with_the_reason_on_the_job(
-    world: World, http_bucket: OutputBucket, monkeypatch: pytest.MonkeyPatch, fault: int
+    world: World, http_bucket: StagingBucket, monkeypatch: pytest.MonkeyPatch, fault: int
 ) -> None:
     """A stream cannot be rewound, so boto3 cannot repeat the upload itself."""
-    delivering(world)
+    fetching(world)
     world.clock.now += 20 * 86400  # the file is there, so it is not lost, however late it is
     monkeypatch.setattr(_S3Handler, "faults", [fault])
     bucket = HttpVideos(world, http_bucket)
-    app = world.application(result_files=FakeResultFiles(), output_bucket=bucket)
-    loop = app.deliverer.deliver(world.loop())
+    app = world.application(result_files=FakeResultFiles(), staging_bucket=bucket)
+    loop = app.fetcher.fetch(world.loop())
     assert (loop.next_step, loop.wait_seconds) == (NextStep.WAIT, 30)
     assert "the upload to S3 broke off" in (world.job().reason or "")
-    assert world.job().delivery_attempts == 1
-    assert app.deliverer.deliver(loop).next_step is NextStep.SETTLE
-    assert world.state() is State.DELIVERED
+    assert world.job().fetch_attempts == 1
+    assert app.fetcher.fetch(loop).next_step is NextStep.FINISH
+    assert world.state() is State.FINISHING
 
 
 @pytest.mark.parametrize(("status", "error"), [(503, UploadBrokenError), (403, ClientError)])
@@ -364,7 +385,7 @@ def test_s3_can_ask_to_slow_down_but_not_to_stay_away(status: int, error: type[E
             self.aborted += 1
 
     s3 = Unwilling()
-    bucket = OutputBucket(s3=s3, name="output")
+    bucket = VideoBucket(s3=s3, name="staging")
     with pytest.raises(error):
         bucket.put_video("k", io.BytesIO(VIDEO), length=None, metadata={}, replaces=None)
     assert s3.aborted == 1

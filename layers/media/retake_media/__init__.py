@@ -1,0 +1,1 @@
+"""Work on video files, with FFmpeg's libraries. Only `prepare` and `finish` have it."""
