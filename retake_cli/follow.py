@@ -44,6 +44,7 @@ class FollowedDrop:
     Attributes:
         drop: what was dropped.
         job: its job, once it exists.
+        is_prepared_now: whether its clip is being prepared, before it has a job.
         saved: where its retake was saved.
         trouble: why it is given up, or its retake cannot be saved.
         do_now: what to do about that; empty if nothing.
@@ -51,6 +52,7 @@ class FollowedDrop:
 
     drop: ReadyDrop
     job: Job | None = None
+    is_prepared_now: bool = False
     saved: Path | None = None
     trouble: str = ""
     do_now: str = ""
@@ -80,7 +82,9 @@ class FollowedDrop:
     @property
     def state(self) -> str:
         """Return where it stands."""
-        return self.job.state if self.job else "dropped"
+        if self.job:
+            return self.job.state
+        return State.PREPARING if self.is_prepared_now else "dropped"
 
     def note(self, elapsed_seconds: float = 0) -> str:
         """Return what there is to say beside its state."""
@@ -184,6 +188,10 @@ class Follower:
                 if followed.job is None:
                     self._accepted_at = time.monotonic()
                 followed.job = job
+        raw = [followed for followed in self.drops if not (followed.job or followed.is_over)]
+        records = self._stack.records.get_many([followed.key for followed in raw])
+        for followed in raw:
+            followed.is_prepared_now = bool(records[followed.key].preparing)
 
     def _give_up(self) -> None:
         """Give up the drops without a job when no drop has got one for a long time."""
@@ -201,8 +209,9 @@ class Follower:
 
     def _count_waiting(self) -> int:
         """Count the drops in the queue; 0 if this user isn't permitted to."""
+        queues = ("DropQueueUrl", "MediaQueueUrl")
         try:
-            return self._stack.count_messages("DropQueueUrl")
+            return sum(map(self._stack.count_messages, queues))
         except ClientError:
             return 0
 

@@ -1,4 +1,8 @@
-"""Render a request: fetch the clip, check it, and restyle it with ffmpeg so that its mode shows."""
+"""Render a request: fetch the clip, check it, and restyle it with ffmpeg so that its mode shows.
+
+As the model is documented, a result is silent and has 24 frames a second. What it does with input
+that nothing promises to work is not documented: here, such input fails.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ import imageio_ffmpeg
 
 MAX_BYTES = 100 * 1000 * 1000
 MAX_SECONDS = 30.0
+FRAME_RATE = 24
 FETCH_TIMEOUT_SECONDS = 30.0
 FFMPEG_TIMEOUT_SECONDS = 300.0
 IMAGE_STARTS = (b"\x89PNG", b"\xff\xd8\xff")
@@ -60,12 +65,13 @@ def _is_http_url(url: object) -> bool:
     return isinstance(url, str) and url.lower().startswith(("http://", "https://"))
 
 
-async def render(body: Mapping[str, Any], target: Path) -> None:
+async def render(body: Mapping[str, Any], target: Path, drift_frames: int = 0) -> None:
     """Render a request.
 
     Parameters:
         body: its fields, which `check` has accepted.
         target: the MP4 file to write.
+        drift_frames: by how many frames the result is too long; below 0, too short.
 
     Raises:
         RenderError: the request cannot be rendered.
@@ -79,16 +85,20 @@ async def render(body: Mapping[str, Any], target: Path) -> None:
         if seconds > MAX_SECONDS:
             length = f"the video is {seconds:.1f} s long"
             raise RenderError(f"video_url: {length}, at most {MAX_SECONDS:.0f} s are allowed")
-        await _restyle(clip, image, width, body.get("mode", DEFAULT_MODE), target)
+        frames = max(1, round(seconds * FRAME_RATE) + drift_frames)
+        await _restyle(clip, image, width, body.get("mode", DEFAULT_MODE), frames, target)
     finally:
         clip.unlink(missing_ok=True)
         image.unlink(missing_ok=True)
 
 
-async def _restyle(clip: Path, image: Path, width: int, mode: str, target: Path) -> None:
+async def _restyle(
+    clip: Path, image: Path, width: int, mode: str, frames: int, target: Path
+) -> None:
     """Apply a mode's effect to a clip, and show the first frame, if there is one, in a corner."""
     inputs = ["-f", "mov", "-i", str(clip)]
-    graph = f"[0:v:0]{EFFECTS[mode]},scale=trunc(iw/2)*2:trunc(ih/2)*2"
+    even = f"fps={FRAME_RATE},tpad=stop=-1:stop_mode=clone"
+    graph = f"[0:v:0]{EFFECTS[mode]},{even}"
     if image.exists():
         inputs += ["-i", str(image)]
         side = max(width // 3, 16) // 2 * 2
@@ -97,9 +107,9 @@ async def _restyle(clip: Path, image: Path, width: int, mode: str, target: Path)
         *("-loglevel", "error", "-threads", "2"),
         *inputs,
         *("-filter_complex", f"{graph},format=yuv420p[video]"),
-        *("-map", "[video]", "-map", "0:a?"),
-        *("-c:v", "libx264", "-preset", "veryfast", "-threads", "2", "-c:a", "aac"),
-        *("-movflags", "+faststart", "-f", "mp4", "-y", str(target)),
+        *("-map", "[video]", "-frames:v", str(frames)),
+        *("-c:v", "libx264", "-preset", "veryfast", "-threads", "2"),
+        *("-f", "mp4", "-y", str(target)),
     )
     if exit_code:
         raise RenderError(f"the video could not be rendered: {output.strip()[-200:]}")
@@ -154,14 +164,36 @@ def _check_signature(name: str, start: bytes) -> None:
 
 
 async def probe(clip: Path) -> tuple[int, float]:
-    """Return a clip's width in pixels and its duration in seconds."""
+    """Return a clip's width in pixels and its duration in seconds.
+
+    Raises:
+        RenderError: it is not what the model certainly takes.
+    """
     _, output = await ffmpeg("-f", "mov", "-i", str(clip))
-    size = re.search(r"Stream #.*Video:.*, (\d+)x\d+[ ,]", output)
+    picture = re.search(r"Stream #.*Video: (.*), (\d+)x(\d+)[ ,].*", output)
     duration = re.search(r"Duration: (\d+):(\d+):(\d+\.\d+)", output)
-    if not size or not duration:
+    if not picture or not duration:
         raise RenderError("video_url: no video stream can be read")
+    for is_wrong, what in (
+        (not picture[1].startswith("h264"), "not H.264"),
+        (not re.search(r"yuvj?420p(\(|,|$)", picture[1]), "not 8 bit 4:2:0"),
+        (re.search(r"(top|bottom) first", picture[1]), "interlaced"),
+        ("rotation of" in output, "rotated by a flag"),
+        (re.search(r"\[SAR (?!1:1 )", picture[0]), "not made of square pixels"),
+        (int(picture[2]) % 2 or int(picture[3]) % 2, "of an odd size"),
+        (not _is_streamable(clip), "an MP4 with its index at the end, or a fragmented one"),
+    ):
+        if is_wrong:
+            raise RenderError(f"video_url: the video is {what}")
     hours, minutes, seconds = duration.groups()
-    return int(size[1]), int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    return int(picture[2]), int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+
+
+def _is_streamable(clip: Path) -> bool:
+    """Tell whether an MP4 has its index before its media, and is not fragmented."""
+    content = clip.read_bytes()
+    first = {kind: content.find(kind) for kind in (b"moov", b"mdat", b"moof")}
+    return 0 <= first[b"moov"] < first[b"mdat"] and first[b"moof"] < 0
 
 
 async def ffmpeg(*arguments: str) -> tuple[int, str]:

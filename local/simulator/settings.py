@@ -54,10 +54,15 @@ class JobSettings:
         default=422, metadata=_help("HTTP status of a FAILED request: 422 or 200")
     )
 
+    drift_frames: int = field(
+        default=0, metadata=_help("frames by which a result is too long; below 0, too short")
+    )
+
     def __post_init__(self) -> None:
         check_types(self, fields(self))
         for item in fields(self):
-            if isinstance(item.default, (int, float)) and getattr(self, item.name) < 0:
+            is_number = isinstance(item.default, (int, float)) and item.name != "drift_frames"
+            if is_number and getattr(self, item.name) < 0:
                 raise ValueError(f"{item.name}: must not be negative")
         check_choice("shape", self.shape, SHAPES + JSON_SHAPES)
         check_choice("fail_as", self.fail_as, FAILURE_FORMS)

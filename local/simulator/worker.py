@@ -53,7 +53,7 @@ class Worker:
             check(job.body)
             if not settings.fail:
                 async with self._slots:
-                    await render(job.body, self.file_of(job))
+                    await render(job.body, self.file_of(job), settings.drift_frames)
             await asyncio.sleep(job.started + settings.render_seconds - time.time())
             if settings.fail:
                 raise RenderError(settings.fail)

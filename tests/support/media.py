@@ -10,9 +10,9 @@ import imageio_ffmpeg
 
 def ffmpeg(target: Path, *arguments: str) -> Path:
     """Create a media file; `arguments` are ffmpeg's, without the output."""
-    pixel_format = ("-pix_fmt", "yuv420p") if target.suffix == ".mp4" else ()
+    plain = ("-pix_fmt", "yuv420p", "-movflags", "+faststart") if target.suffix == ".mp4" else ()
     binary = imageio_ffmpeg.get_ffmpeg_exe()
-    command = [binary, "-y", "-v", "error", *arguments, *pixel_format, str(target)]
+    command = [binary, "-y", "-v", "error", *arguments, *plain, str(target)]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     return target
 

@@ -1,12 +1,18 @@
-"""Rendering: clips are fetched by range, and results show their mode, first frame, and sound."""
+"""Rendering: clips are fetched by range, and results show their mode and first frame."""
 
+import io
 import itertools
+import subprocess
 from collections.abc import Callable
 
+import av
 import httpx
+import imageio_ffmpeg
 import pytest
 
+from local.simulator import Simulator
 from local.simulator.render import EFFECTS
+from tests.support import media
 from tests.support.clip_store import ClipStore
 from tests.support.media import difference, pixels
 
@@ -53,14 +59,48 @@ def test_the_first_frame_is_shown_in_the_corner(
     assert difference(corner, pixels(download(plain))[: 3 * 20]) > 20
 
 
-def test_the_clip_is_fetched_by_range_and_its_sound_is_kept(
+def test_the_clip_is_fetched_by_range_and_the_result_is_silent(
     store: ClipStore, submit: Submit, download: Download
 ) -> None:
-    silent, loud = submit(), submit("sound.mp4")
-    assert b"soun" in download(loud)
-    video = download(silent)
+    video = download(submit("sound.mp4"))
     assert b"soun" not in video
-    assert video.index(b"moov") < video.index(b"mdat")
+    assert video.index(b"mdat") < video.index(b"moov"), "the index is at the end"
     assert b"avc1" in video
     assert ("/sound.mp4", "bytes=0-31") in store.requests
     assert ("/sound.mp4", None) in store.requests
+
+
+@pytest.mark.parametrize("drift", [-3, 0, 3])
+def test_a_result_has_24_frames_a_second_and_a_drift_on_demand(
+    simulator: Simulator, submit: Submit, download: Download, drift: int
+) -> None:
+    simulator.add_rule("submit", settings={"drift_frames": drift})
+    video = download(submit())
+    assert media.frames(video) == 24 + drift
+    with av.open(io.BytesIO(video)) as file:
+        assert file.streams.video[0].average_rate == 24
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("hevc.mp4", ("-c:v", "libx265", "-x265-params", "log-level=error"), "not H.264"),
+        ("444.mp4", ("-pix_fmt", "yuv444p"), "not 8 bit 4:2:0"),
+        ("wide.mp4", ("-vf", "setsar=2"), "not made of square pixels"),
+        ("fragmented.mp4", ("-movflags", "frag_keyframe+empty_moov"), "fragmented"),
+    ],
+)
+def test_input_that_nothing_promises_to_work_fails(
+    store: ClipStore,
+    submit: Submit,
+    wait_for_end: WaitForEnd,
+    name: str,
+    options: tuple[str, ...],
+    words: str,
+) -> None:
+    source = ("-f", "lavfi", "-i", "testsrc=size=96x64:rate=10:duration=1")
+    path = store.folder / name
+    plain = ("-pix_fmt", "yuv420p", "-movflags", "+faststart")
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *source, *plain, *options]
+    subprocess.run([*command, str(path)], check=True)
+    assert words in wait_for_end(submit(name)).text
