@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench import ROOT, coldstart, delivery, plots, throughput, waiting
+from bench import ROOT, coldstart, delivery, media, plots, throughput, waiting
 
 HERE = Path(__file__).resolve().parent
 RAW_FOLDER = ROOT / ".local/bench"
@@ -86,6 +86,14 @@ needs, and the peer's upload is ahead because it sends ten parts at once. For on
 the time is the fixed part of both. Ranged requests at once need more CPU and memory, and were no
 faster on these links.""",
     ),
+    "media": Part(
+        "Work on media",
+        """\
+A clip of 20 seconds in 1080p that needs nothing, one in HEVC at 1440p that is converted, and a
+render that is finished by copying it and decoding it once. Disk stands in for S3: there, a copy
+takes milliseconds where a transfer takes seconds. So the ratios of copying are upper limits, and
+say more about a disk than about a function.""",
+    ),
     "pipeline": Part(
         "The whole pipeline",
         """\
@@ -122,6 +130,8 @@ def measure(part: str, is_quick: bool) -> dict[str, Any]:
         case "delivery":
             rows = delivery.rows((1, 10, 100, 500), rounds=3)
             return {"rows": rows, "broken": delivery.broken()}
+        case "media":
+            return {"rows": media.rows(1 if is_quick else 5, is_quick=is_quick)}
         case _:
             from bench import pipeline
 
@@ -139,6 +149,8 @@ def tables(part: str, measured: dict[str, Any]) -> str:
             return coldstart.markdown(measured["rows"], measured["sizes"])
         case "delivery":
             return delivery.markdown(measured["rows"], measured["broken"])
+        case "media":
+            return media.markdown(measured["rows"])
         case _:
             from bench import pipeline
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from bench import DEPENDENCIES_LAYER, RETAKE_LAYER, ROOT
 
-FUNCTIONS = ("submit", "poll", "deliver", "settle", "sweep")
+FUNCTIONS = ("submit", "poll", "fetch", "settle", "sweep")
 RUNTIME = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3", "six")
 # What the peers need in addition: Powertools' Parser and Tracer.
 HEAVY = (

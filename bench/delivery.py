@@ -153,7 +153,7 @@ class _Pieces:
 
 
 def product(url: str, size: int) -> None:
-    """Copy as `deliver` does."""
+    """Copy as `fetch` does."""
     with closing(application().result_files.open(url)) as stream:
         try:
             _upload(stream, stream.length)

@@ -39,13 +39,14 @@ REQUESTS_PER_MINUTE = 50
 ENOUGH_USD = 1e6  # so that nothing is held for money
 JOBS_ALONE = 4
 # A drop counts as a state that the job enters when it is dropped. What lies between RENDERING and
-# DELIVERING is the render and its lag, and no hop.
+# FETCHING is the render and its lag, and no hop.
 DROPPED = "dropped"
 HOPS = (
     (DROPPED, State.CLAIMED),
     (State.CLAIMED, State.SUBMITTING),
     (State.SUBMITTING, State.RENDERING),
-    (State.DELIVERING, State.DELIVERED),
+    (State.FETCHING, State.FINISHING),
+    (State.FINISHING, State.DELIVERED),
 )
 Row = dict[str, Any]
 
@@ -164,7 +165,7 @@ def _mean_lag(stack: Stack, keys: Collection[str], trial: Trial) -> float:
         if job.key in keys:
             path = f"/inference-request/request-history/{job.request_id}"
             ended = _end_of_render(stack.segmind("GET", path))
-            lags.append((_entered(job)[State.DELIVERING] - ended) / trial.scale)
+            lags.append((_entered(job)[State.FETCHING] - ended) / trial.scale)
     return fmean(lags)
 
 

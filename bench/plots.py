@@ -30,7 +30,7 @@ STYLE: dict[Any, Any] = dict.fromkeys(COLORED, GRAY) | {
     "savefig.dpi": 130,
 }
 LABELED_LEFT = ("every 2 s", "every 30 s", "optimum", "120 s, then 15 s")
-FUNCTIONS = ("submit", "poll", "deliver", "settle", "sweep")
+FUNCTIONS = ("submit", "poll", "fetch", "settle", "sweep")
 COLD_START_GOAL = 0.6
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import re
 import ssl
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import av
 import httpx
 import imageio_ffmpeg
 
@@ -81,10 +82,7 @@ async def render(body: Mapping[str, Any], target: Path, drift_frames: int = 0) -
         await fetch("video_url", body["video_url"], clip)
         if body.get("first_frame_url"):
             await fetch("first_frame_url", body["first_frame_url"], image)
-        width, seconds = await probe(clip)
-        if seconds > MAX_SECONDS:
-            length = f"the video is {seconds:.1f} s long"
-            raise RenderError(f"video_url: {length}, at most {MAX_SECONDS:.0f} s are allowed")
+        width, seconds = await asyncio.to_thread(probe, clip)
         frames = max(1, round(seconds * FRAME_RATE) + drift_frames)
         await _restyle(clip, image, width, body.get("mode", DEFAULT_MODE), frames, target)
     finally:
@@ -163,37 +161,61 @@ def _check_signature(name: str, start: bytes) -> None:
         raise RenderError("first_frame_url: not a PNG, JPEG or WebP image")
 
 
-async def probe(clip: Path) -> tuple[int, float]:
-    """Return a clip's width in pixels and its duration in seconds.
+def probe(clip: Path) -> tuple[int, float]:
+    """Return a clip's width in pixels and the duration of its picture in seconds.
 
     Raises:
         RenderError: it is not what the model certainly takes.
     """
-    _, output = await ffmpeg("-f", "mov", "-i", str(clip))
-    picture = re.search(r"Stream #.*Video: (.*), (\d+)x(\d+)[ ,].*", output)
-    duration = re.search(r"Duration: (\d+):(\d+):(\d+\.\d+)", output)
-    if not picture or not duration:
-        raise RenderError("video_url: no video stream can be read")
+    kinds, brand = _boxes(clip)
+    try:
+        with av.open(str(clip), format="mov") as file:
+            pictures = file.streams.video
+            if not pictures:
+                raise RenderError("video_url: no video stream can be read")
+            context, base = pictures[0].codec_context, pictures[0].time_base
+            packets = file.demux(pictures[0])
+            shown = sorted(each.pts for each in packets if each.pts is not None)
+            file.seek(0)
+            frame = next(file.decode(pictures[0]))
+    except (av.FFmpegError, StopIteration) as error:
+        raise RenderError("video_url: no video stream can be read") from error
+    gaps = {after - before for before, after in pairwise(shown)} or {1}
+    seconds = float(len(shown) * max(gaps) * base)
+    aspect = pictures[0].sample_aspect_ratio or context.sample_aspect_ratio or 1
     for is_wrong, what in (
-        (not picture[1].startswith("h264"), "not H.264"),
-        (not re.search(r"yuvj?420p(\(|,|$)", picture[1]), "not 8 bit 4:2:0"),
-        (re.search(r"(top|bottom) first", picture[1]), "interlaced"),
-        ("rotation of" in output, "rotated by a flag"),
-        (re.search(r"\[SAR (?!1:1 )", picture[0]), "not made of square pixels"),
-        (int(picture[2]) % 2 or int(picture[3]) % 2, "of an odd size"),
-        (not _is_streamable(clip), "an MP4 with its index at the end, or a fragmented one"),
+        (brand == b"qt  ", "a QuickTime file"),
+        (len(pictures) > 1, "made of several pictures"),
+        (context.name != "h264", "not H.264"),
+        (frame.format.name not in ("yuv420p", "yuvj420p"), "not 8 bit 4:2:0"),
+        (frame.interlaced_frame, "interlaced"),
+        (frame.rotation, "rotated by a flag"),
+        (aspect != 1, "not made of square pixels"),
+        (frame.width % 2 or frame.height % 2, "of an odd size"),
+        (len(gaps) > 1, "without a constant frame rate"),
+        (b"moof" in kinds, "fragmented"),
+        (kinds.index(b"mdat") < kinds.index(b"moov"), "without its index at the start"),
+        (seconds >= MAX_SECONDS, f"{seconds:.1f} s long; it must be under {MAX_SECONDS:.0f} s"),
     ):
         if is_wrong:
             raise RenderError(f"video_url: the video is {what}")
-    hours, minutes, seconds = duration.groups()
-    return int(picture[2]), int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    return frame.width, seconds
 
 
-def _is_streamable(clip: Path) -> bool:
-    """Tell whether an MP4 has its index before its media, and is not fragmented."""
-    content = clip.read_bytes()
-    first = {kind: content.find(kind) for kind in (b"moov", b"mdat", b"moof")}
-    return 0 <= first[b"moov"] < first[b"mdat"] and first[b"moof"] < 0
+def _boxes(clip: Path) -> tuple[list[bytes], bytes]:
+    """Return the kinds of an MP4's boxes, and its brand (ISO/IEC 14496-12, 4.2 and 4.3)."""
+    kinds: list[bytes] = []
+    size = clip.stat().st_size
+    with clip.open("rb") as file:
+        brand = file.read(12)[8:]
+        at = 0
+        while at + 8 <= size:
+            file.seek(at)
+            header = file.read(16)
+            length = int.from_bytes(header[:4])
+            kinds.append(header[4:8])
+            at += int.from_bytes(header[8:16]) if length == 1 else length or size
+    return [*kinds, b"mdat", b"moov"], brand
 
 
 async def ffmpeg(*arguments: str) -> tuple[int, str]:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.template import ROOT
 
-PARTS = ("waiting", "coldstart", "delivery", "pipeline")
+PARTS = ("waiting", "coldstart", "delivery", "media", "pipeline")
 
 
 def test_every_measurement_has_rows(tmp_path: Path) -> None:

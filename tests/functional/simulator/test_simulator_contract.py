@@ -104,7 +104,7 @@ def test_every_result_shape_contains_the_url_of_the_file(
         ({"video_url": "{store}/absent.mp4"}, "could not be fetched (HTTP 404)"),
         ({"video_url": "{store}/text.mp4"}, "not an MP4 file"),
         ({"video_url": "{store}/broken.mp4"}, "no video stream can be read"),
-        ({"video_url": "{store}/long.mp4"}, "at most 30 s"),
+        ({"video_url": "{store}/long.mp4"}, "under 30 s"),
         ({"mode": "adhere_4"}, "mode: must be one of"),
         ({"prompt": 5}, "prompt: text expected"),
         ({"first_frame_url": "{store}/clip.mp4"}, "not a PNG, JPEG or WebP image"),

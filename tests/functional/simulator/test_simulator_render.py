@@ -88,6 +88,15 @@ def test_a_result_has_24_frames_a_second_and_a_drift_on_demand(
         ("444.mp4", ("-pix_fmt", "yuv444p"), "not 8 bit 4:2:0"),
         ("wide.mp4", ("-vf", "setsar=2"), "not made of square pixels"),
         ("fragmented.mp4", ("-movflags", "frag_keyframe+empty_moov"), "fragmented"),
+        ("index-last.mp4", ("-movflags", "empty_moov-empty_moov"), "its index at the start"),
+        ("quicktime.mp4", ("-f", "mov"), "a QuickTime file"),
+        (
+            "uneven.mp4",
+            ("-vf", r"setpts=(N+gt(N\,5)*3)/10/TB", "-fps_mode", "vfr"),
+            "without a constant frame rate",
+        ),
+        ("two.mp4", ("-map", "0:v", "-map", "0:v"), "several pictures"),
+        ("long.mp4", ("-vf", "tpad=stop_duration=29:stop_mode=clone"), "30.0 s long"),
     ],
 )
 def test_input_that_nothing_promises_to_work_fails(
