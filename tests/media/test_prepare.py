@@ -81,6 +81,15 @@ def test_a_picture_that_fits_is_copied_bit_for_bit(tmp_path: Path, kind: str) ->
     assert not any("encoded" in step for step in made["steps"])
 
 
+def test_colors_of_another_standard_become_those_of_bt709(tmp_path: Path) -> None:
+    clip = footage.write(tmp_path / "clip.mp4", voice=None, colors=(6, 6, 6), movflags="faststart")
+    made = prepare(clip)
+    assert "converted to the colors of bt709" in made["steps"]
+    after = look(Path(made["clip"]), max_seconds=30)
+    assert isinstance(after, Footage)
+    assert after.is_bt709
+
+
 @pytest.mark.parametrize(("short_side", "size"), [(120, (160, 120)), (None, (320, 240))])
 def test_a_clip_is_scaled_down_and_never_up(
     tmp_path: Path, short_side: int | None, size: tuple[int, int]

@@ -45,6 +45,8 @@ def test_what_is_around_the_picture_is_changed_by_copying_it(
         ({"pixel_format": "yuv444p"}, "converted from h264 yuv444p"),
         ({"transfer": "hlg"}, "tone-mapped from HLG to bt709"),
         ({"transfer": "pq"}, "tone-mapped from PQ to bt709"),
+        ({"pixel_format": "yuvj420p"}, "converted from h264 yuvj420p"),
+        ({"is_bt709": False}, "converted to the colors of bt709"),
         ({"rotation": 90}, "turned upright"),
         ({"sample_aspect": "64/45"}, "given square pixels"),
         ({"is_constant": False}, "given a constant frame rate"),

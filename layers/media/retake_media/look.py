@@ -101,6 +101,7 @@ def _look(
         is_constant=timing.is_constant,
         is_interlaced=first.interlaced_frame,
         transfer=TRANSFERS.get(int(first.color_trc), ""),
+        is_bt709=_has_colors_of_bt709(first),
         is_streamable=container not in ("mp4", "mov") or is_streamable(path),
         tracks=len(video.streams),
         sound=Sound(
@@ -156,6 +157,12 @@ def _first_frame(video: InputContainer, picture: VideoStream) -> VideoFrame:
         if packets > 600:
             break
     raise DamagedError("its picture cannot be decoded")
+
+
+def _has_colors_of_bt709(frame: VideoFrame) -> bool:
+    """Tell whether a frame is tagged as bt709, or not at all (ISO/IEC 23091-2, 8.1 to 8.3)."""
+    tags = (frame.color_primaries, frame.color_trc, frame.colorspace)
+    return all(int(tag) in (1, 2) for tag in tags)
 
 
 def _decode(packet: av.Packet) -> list[VideoFrame]:

@@ -90,6 +90,7 @@ def test_a_failure_is_reported_and_can_be_retried(desk: Desk) -> None:
     assert "would be dropped again" in would_be
     assert "dropped again" in desk.run("retry", "--failed", "--prefix", "fails/")
     desk.stack.until("fails/blocked.mp4", "DELIVERED")
+    assert "made again" in desk.run("refinish", "fails/blocked.mp4")
     assert "it is delivered" in desk.run("retry", "fails/blocked.mp4", code=1)
 
 

@@ -56,6 +56,7 @@ class Footage:
         is_constant: whether all frames are shown equally long.
         is_interlaced: whether a frame holds two fields.
         transfer: `bt709`, `hlg`, `pq`, or another that is not known.
+        is_bt709: whether its colors are tagged as those of bt709, or not at all.
         is_streamable: whether an MP4 has its index first and is not fragmented.
         tracks: of all kinds.
         sound: its sound; `None` if it is silent.
@@ -76,6 +77,7 @@ class Footage:
     is_constant: bool = True
     is_interlaced: bool = False
     transfer: str = ""
+    is_bt709: bool = True
     is_streamable: bool = True
     tracks: int = 1
     sound: Sound | None = None
@@ -148,8 +150,10 @@ def _encoding_steps(footage: Footage, size: tuple[int, int]) -> list[str]:
         steps.append("deinterlaced")
     if footage.is_hdr:
         steps.append(f"tone-mapped from {footage.transfer.upper()} to bt709")
-    elif not is_plain or footage.pixel_format not in ("yuv420p", "yuvj420p"):
+    elif not is_plain or footage.pixel_format != "yuv420p":
         steps.append(f"converted from {footage.codec} {footage.pixel_format}")
+    elif not footage.is_bt709:
+        steps.append("converted to the colors of bt709")
     if footage.rotation:
         steps.append("turned upright")
     if Fraction(footage.sample_aspect) != 1:
