@@ -19,4 +19,4 @@ def handler(event: dict[str, Any], context: LambdaContext) -> None:
     (record,) = event["Records"]
     key = json.loads(record["body"])["detail"]["object"]["key"]
     logger.append_keys(key=key)
-    preparer.prepare(key, int(record["attributes"]["ApproximateReceiveCount"]))
+    preparer.prepare(key)

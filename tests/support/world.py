@@ -101,7 +101,7 @@ class World:
         jobs: list[str] = []
         for key in clips:
             before = list(self.queue.keys)
-            self.app.preparer.prepare(key, 1)
+            self.app.preparer.prepare(key)
             self.queue.keys = before
             jobs += self.ingest(key)
         return jobs

@@ -19,7 +19,7 @@ from tests.support.world import World
 
 PAGE = Path(__file__).parents[2] / "docs" / "costs.md"
 # Without preparing the clip and finishing the film: 60 in all, and 15 before the request.
-MAX_CALLS, MAX_CALLS_BEFORE_REQUEST, MAX_ADMISSION_READS = 81, 38, 2
+MAX_CALLS, MAX_CALLS_BEFORE_REQUEST, MAX_ADMISSION_READS = 82, 39, 2
 COMPLETED = Response(200, json.dumps({"status": "COMPLETED"}))
 RESULT = Response(
     200,
@@ -91,7 +91,7 @@ def count_calls(world: World, clip_bytes: bytes) -> Counted:
     for key in ("clip.mp4", "clip.json"):
         assert world.app.ingest.ingest(key) == []
     (key,) = world.media_queue.keys
-    world.app.preparer.prepare(key, 1)
+    world.app.preparer.prepare(key)
     (job,) = world.app.ingest.ingest(key)
     world.app.submitter.submit_job(job)
     loop = world.loop(job.id)

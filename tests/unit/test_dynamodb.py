@@ -112,6 +112,8 @@ FULL_RECORD = InputRecord(
     follow_up=FOLLOW_UP,
     preparing="v1 1080 v2",
     preparation=PREPARATION,
+    begun="v1 1080 v2",
+    begun_times=2,
 )
 FULL_ADMISSION = Admission(
     leases=Leases({"j1": 1_800_003_600, "j2": 1_800_003_601}),

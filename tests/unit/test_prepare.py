@@ -26,9 +26,15 @@ def drop(world: World, clip: bytes = b"clip", sidecar: bytes = SIDECAR) -> None:
         assert world.app.ingest.ingest(key) == []
 
 
-def prepare(world: World, attempt: int = 1) -> None:
+def prepare(world: World) -> None:
     """Prepare the clip, as a message of the media queue asks for it."""
-    world.app.preparer.prepare("clip.mp4", attempt)
+    world.app.preparer.prepare("clip.mp4")
+
+
+def die_preparing(world: World) -> None:
+    world.media.during = kill
+    with pytest.raises(Killed):
+        prepare(world)
 
 
 def preparation(world: World) -> Any:
@@ -115,7 +121,7 @@ def test_a_clip_that_is_too_large_is_refused_without_a_download(world: World) ->
     drop(world)
     app = world.application()
     app.settings = replace(app.settings, max_input_gb=3e-9)
-    app.preparer.prepare("clip.mp4", 1)
+    app.preparer.prepare("clip.mp4")
     assert "the limit is 3e-09 GB" in preparation(world).refusal.reason
     assert world.media.prepared == []
 
@@ -145,15 +151,25 @@ def test_a_function_that_dies_is_repeated_and_the_clip_is_refused_in_the_end(
     world: World,
 ) -> None:
     drop(world)
-    for attempt in range(1, MAX_ATTEMPTS + 1):
-        world.media.during = kill
-        with pytest.raises(Killed):
-            prepare(world, attempt)
-    prepare(world, MAX_ATTEMPTS + 1)
+    for _ in range(MAX_ATTEMPTS):
+        die_preparing(world)
+    assert preparation(world) is None
+    prepare(world)
     world.app.ingest.ingest("clip.mp4")
     status = status_of(world, "clip.mp4")
     assert status["state"] == State.REFUSED
     assert "preparing the clip failed 4 times" in status["message"]
+
+
+def test_the_attempts_of_other_content_do_not_count(world: World) -> None:
+    drop(world)
+    for _ in range(MAX_ATTEMPTS):
+        die_preparing(world)
+    drop(world, b"newer")
+    die_preparing(world)
+    prepare(world)
+    world.app.ingest.ingest("clip.mp4")
+    assert len(accepted_jobs(world)) == 1
 
 
 def test_a_message_that_gets_lost_is_sent_again_by_a_sweep(world: World) -> None:

@@ -151,7 +151,7 @@ def test_a_clip_whose_function_was_killed_is_prepared_again_soon_after_its_time_
     queue = RESOURCES["MediaQueue"]["Properties"]
     seconds = RESOURCES["PrepareFunction"]["Properties"]["Timeout"]
     assert TIMEOUT_SECONDS < seconds < queue["VisibilityTimeout"] < PREPARE_SECONDS
-    assert queue["RedrivePolicy"]["maxReceiveCount"] > MAX_ATTEMPTS
+    assert queue["RedrivePolicy"]["maxReceiveCount"] > 2 * MAX_ATTEMPTS  # some are throttled
 
 
 def test_the_digest_is_about_this_stack_only() -> None:

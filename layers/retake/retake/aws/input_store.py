@@ -115,18 +115,20 @@ class InputStore:
         condition = "attribute_exists(#queue)"
         self._update(record.key, "SET #at = :at REMOVE preparing", condition, {":at": int(due_at)})
 
+    def begin_preparing(self, record: InputRecord, made_of: str) -> int:
+        """Count that prepare begins, and return how often it has begun, from 1.
+
+        Parameters:
+            record: what is known about the clip.
+            made_of: what is prepared, see `Candidate.to_prepare`; something else counts anew.
+        """
+        times = record.begun_times + 1 if record.begun == made_of else 1
+        self._set(record.key, begun=made_of, begun_times=times)
+        return times
+
     def prepared(self, key: str, preparation: Preparation) -> None:
         """Store what prepare made of a clip."""
-        self._table.update_item(
-            Key=dynamodb.key(self._pk(key)),
-            UpdateExpression="SET #bucket = :bucket, #key = :key, preparation = :made",
-            ExpressionAttributeNames={name: _NAMES[name] for name in ("#bucket", "#key")},
-            ExpressionAttributeValues={
-                ":bucket": self._bucket,
-                ":key": key,
-                ":made": dynamodb.to_attribute(preparation),
-            },
-        )
+        self._set(key, preparation=dynamodb.to_attribute(preparation))
 
     def remove(self, key: str) -> None:
         """Forget a sidecar, preset or first frame that no longer waits."""
@@ -192,6 +194,17 @@ class InputStore:
 
     def _frame_pk(self, frame_key: str) -> str:
         return f"frame#{self._bucket}/{frame_key}"
+
+    def _set(self, key: str, **values: Any) -> None:
+        values = {"#bucket": self._bucket, "#key": key, **values}
+        self._table.update_item(
+            Key=dynamodb.key(self._pk(key)),
+            UpdateExpression="SET " + ", ".join(f"{name} = :{name.strip('#')}" for name in values),
+            ExpressionAttributeNames={name: _NAMES[name] for name in ("#bucket", "#key")},
+            ExpressionAttributeValues={
+                f":{name.strip('#')}": value for name, value in values.items()
+            },
+        )
 
     def _update(
         self,

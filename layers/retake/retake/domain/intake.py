@@ -61,6 +61,8 @@ class InputRecord:
         follow_up: when a waiting file is looked at again.
         preparing: what prepare was asked for, see `Candidate.to_prepare`; empty if nothing.
         preparation: what prepare made last.
+        begun: what prepare last began to make, like `preparing`.
+        begun_times: how often it began to.
     """
 
     bucket: str
@@ -75,6 +77,8 @@ class InputRecord:
     follow_up: FollowUp | None = None
     preparing: str = ""
     preparation: Preparation | None = None
+    begun: str = ""
+    begun_times: int = 0
 
     def has_seen(self, file: InputFile) -> bool:
         """Tell whether a file is as old as the newest drop, so that it was looked at then.

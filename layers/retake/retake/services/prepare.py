@@ -83,27 +83,23 @@ class Preparer:
         self._max_clip_seconds, self._max_input_gb = max_clip_seconds, max_input_gb
         self._staging_retention_days, self._clock = staging_retention_days, clock
 
-    def prepare(self, key: str, attempt: int) -> None:
-        """Prepare a clip, unless it has been, and have it ingested again.
-
-        Parameters:
-            key: the clip's key.
-            attempt: how often this was begun, from 1.
-        """
+    def prepare(self, key: str) -> None:
+        """Prepare a clip, unless it has been, and have it ingested again."""
         try:
-            self._prepare(key, attempt)
+            self._prepare(key)
         except UnreadableError as error:  # of a sidecar; the clip is refused when it is ingested
             logger.info(error.refusal.reason, key=key)
         self._queue.send_drop(self._bucket.name, key)
 
-    def _prepare(self, key: str, attempt: int) -> None:
+    def _prepare(self, key: str) -> None:
         clip = self._bucket.head(key)
         if clip is None:
             return
         candidate = self._candidates.read(clip)
         match decide(candidate):
             case Prepare(made_of):
-                if attempt > MAX_ATTEMPTS:
+                # Not how often the message was received: that counts throttled calls too.
+                if self._records.begin_preparing(candidate.record, made_of) > MAX_ATTEMPTS:
                     again = "drop it again; if that does not help, export it as an ordinary MP4"
                     reason = f"preparing the clip failed {MAX_ATTEMPTS} times"
                     made: Preparation | None = self._refused(made_of, Refusal(reason, again))
