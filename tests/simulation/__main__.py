@@ -14,7 +14,7 @@ from . import teeth
 from .history import DROPS, Result
 from .runs import replay, run
 
-SEEDS = 300
+SEEDS = 150
 
 
 def main() -> int:
