@@ -23,7 +23,7 @@ from retake.services.prepare import Prepared
 from retake_media.tools import Tools
 
 QUICK_SECONDS, SECONDS = 1, 20
-NOISE = "noise=alls=20:allf=t"  # what hardly compresses makes large files
+NOISE = "noise=c0s=20:c1s=20:c2s=20:allf=t"  # what hardly compresses makes large files
 PREPARE, CONVERT, FINISH = "prepare a clip that fits", "convert a clip", "finish by copying"
 PEERS = {
     PREPARE: "copying the file and SHA-256",
