@@ -161,6 +161,11 @@ the("views").addEventListener("click", ({ currentTarget: button }) => {
   button.setAttribute("aria-pressed", side);
   for (const player of players.values()) player.lay(side);
 });
+the("sound").addEventListener("click", ({ currentTarget: button }) => {
+  const on = button.getAttribute("aria-pressed") !== "true";
+  button.setAttribute("aria-pressed", on);
+  for (const { lead } of players.values()) if (lead) lead.muted = !on; // never both sounds
+});
 
 function choose(card) {
   if (current) current.tabIndex = -1;
@@ -190,6 +195,7 @@ document.addEventListener("keydown", event => {
   else if (key === "s") {
     if (current) players.get(current).lay(!current.classList.contains("side"));
   }
+  else if (key === "m") the("sound").click();
   else if (key === "/") the("text").focus();
   else return;
   event.preventDefault();

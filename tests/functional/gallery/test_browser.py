@@ -142,6 +142,18 @@ def test_one_card_or_all_cards_show_their_videos_side_by_side(
     assert browser.run(APART) == [False, False]
 
 
+def test_only_the_retake_is_heard_and_only_when_sound_is_on(
+    browser: Browser, folder: Path, videos: dict[str, Video]
+) -> None:
+    show(browser, folder, [take(0, **videos), take(1, **videos)])
+    heard = f"{VIDEOS}.filter(video => !video.muted).map(video => video.ariaLabel)"
+    assert browser.run(heard) == []
+    browser.click("#sound")
+    assert browser.run(heard) == ["After", "After"]
+    browser.press("m")
+    assert browser.run(heard) == []
+
+
 def test_the_keyboard_moves_plays_and_shows_side_by_side(
     browser: Browser, folder: Path, videos: dict[str, Video]
 ) -> None:
