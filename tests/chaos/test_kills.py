@@ -13,7 +13,7 @@ from .killer import Killer
 
 MAX_EFFECTS = 40
 # The simulation kills functions between any two calls. KILLS=1 does that here, too.
-EVERY = int(os.environ.get("KILLS", "4"))
+EVERY = int(os.environ.get("KILLS", "6"))
 
 
 @pytest.mark.parametrize(

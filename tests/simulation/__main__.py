@@ -14,7 +14,7 @@ from . import teeth
 from .history import DROPS, Result
 from .runs import replay, run
 
-SEEDS = 150
+SEEDS = 100
 
 
 def main() -> int:

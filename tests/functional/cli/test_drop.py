@@ -278,10 +278,10 @@ def test_what_is_given_up_says_what_it_waits_for(
     capsys: pytest.CaptureFixture[str],
     in_queue: int | None,
 ) -> None:
-    def count_messages(*_: Any) -> int:
+    def count_messages(_: Stack, queue: str) -> int:
         if in_queue is None:
             raise ClientError({"Error": {"Code": "AccessDenied"}}, "GetQueueAttributes")
-        return in_queue
+        return 3 if queue == "MediaQueueUrl" else in_queue - 3
 
     monkeypatch.setattr(Stack, "count_messages", count_messages)
     other = local_clip.with_name("other.mp4")
