@@ -9,6 +9,7 @@ from av.filter import Graph
 from av.video.frame import VideoFrame
 
 from retake_media.convert import _tone_map
+from retake_media.filters import chain
 
 # Linear light in the primaries of BT.2020, of colors in those of bt709 (ITU-R BT.2087, annex 1).
 COLORS = {
@@ -44,14 +45,8 @@ def converted(signal: list[float], transfer: str) -> tuple[int, ...]:
     frame.color_primaries, frame.color_trc = 9, {"hlg": 18, "pq": 16}[transfer]
     graph = Graph()
     size = "video_size=32x32:pix_fmt=gbrp10le:time_base=1/30:pixel_aspect=1/1"
-    last = graph.add("buffer", f"{size}:colorspace=0:range=2")
-    for description in [*_tone_map(transfer), "format=yuv444p"]:
-        name, _, arguments = description.partition("=")
-        node = graph.add(name, arguments)
-        last.link_to(node)
-        last = node
-    last.link_to(graph.add("buffersink"))
-    graph.configure()
+    source = graph.add("buffer", f"{size}:colorspace=0:range=2")
+    chain(graph, source, [*_tone_map(transfer), "format=yuv444p"], "buffersink")
     graph.push(frame)
     return tuple(bytes(graph.vpull().reformat(format="rgb24").planes[0])[:3])
 

@@ -13,6 +13,7 @@ from retake.domain.limits import MAX_CLIP_BYTES
 from retake.domain.refusal import Refusal
 
 from .files import CURE, MP4_OPTIONS, DamagedError, open_video, picture_of
+from .filters import chain, pull
 from .picture import PictureCopy
 
 # The model re-renders every pixel, so what is sent only has to be better than what comes back.
@@ -126,19 +127,11 @@ def _frames(
             if graph is None:
                 graph = _graph(frame, picture.time_base, footage, plan)
             graph.push(frame)
-            yield from _pull(graph)
+            yield from pull(graph)
     if graph is None:
         raise DamagedError("its picture cannot be decoded")
     graph.push(None)
-    yield from _pull(graph)
-
-
-def _pull(graph: Graph) -> Iterator[VideoFrame]:
-    while True:
-        try:
-            yield graph.vpull()
-        except (av.BlockingIOError, av.EOFError):
-            return
+    yield from pull(graph)
 
 
 def _graph(frame: VideoFrame, time_base: Fraction, footage: Footage, plan: Plan) -> Graph:
@@ -156,20 +149,13 @@ def _graph(frame: VideoFrame, time_base: Fraction, footage: Footage, plan: Plan)
         "format=yuv420p",
     ]
     graph = Graph()
-    last = graph.add(
+    source = graph.add(
         "buffer",
         f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:"
         f"time_base={time_base}:pixel_aspect={Fraction(footage.sample_aspect)}:"
         f"colorspace={int(frame.colorspace)}:range={int(frame.color_range)}",
     )
-    for description in filters:
-        name, _, arguments = description.partition("=")
-        node = graph.add(name, arguments)
-        last.link_to(node)
-        last = node
-    last.link_to(graph.add("buffersink"))
-    graph.configure()
-    return graph
+    return chain(graph, source, filters, "buffersink")
 
 
 def _tone_map(transfer: str) -> list[str]:

@@ -8,6 +8,8 @@ from av.filter import Graph
 from retake.domain.media import IMAGE_HEADER_BYTES, check_first_frame, image_kind
 from retake.domain.refusal import Refusal
 
+from .filters import chain
+
 MAX_PIXELS = 100_000_000
 _CURE = "save the first frame as PNG, JPEG or WebP and drop it again"
 # EXIF 2.32, 4.6.4: how an image must be turned to be upright, as FFmpeg's filters.
@@ -70,18 +72,12 @@ def _write(frame: av.VideoFrame, target: Path, width: int, height: int) -> None:
     ]
     frame.pts = 0
     graph = Graph()
-    last = graph.add(
+    source = graph.add(
         "buffer",
         f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:"
         "time_base=1/25:pixel_aspect=1/1",
     )
-    for description in filters:
-        name, _, arguments = description.partition("=")
-        node = graph.add(name, arguments)
-        last.link_to(node)
-        last = node
-    last.link_to(graph.add("buffersink"))
-    graph.configure()
+    chain(graph, source, filters, "buffersink")
     graph.push(frame)
     matched = graph.vpull()
     with av.open(str(target), "w", format="image2", options={"update": "1"}) as output:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 from av.audio.frame import AudioFrame
@@ -12,6 +11,7 @@ from av.container import InputContainer, OutputContainer
 from av.filter import Graph
 
 from .files import MP4_OPTIONS, open_video, picture_of
+from .filters import chain, pull
 
 # ISO/IEC 14496-3, table 1.18: the rates that AAC has.
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
@@ -157,11 +157,11 @@ def _encoded(
             frame.pts = frame.pts - round(begins / frame.time_base)
             graph = graph or _resampler(frame, rate, layout)
             graph.push(frame)
-            for converted in _pull(graph):
+            for converted in pull(graph):
                 yield from stream.encode(converted)
     if graph:
         graph.push(None)
-        for converted in _pull(graph):
+        for converted in pull(graph):
             yield from stream.encode(converted)
         yield from stream.encode(None)
 
@@ -175,27 +175,13 @@ def _resampler(frame: AudioFrame, rate: int, layout: str) -> Graph:
         layout=frame.layout.name,
         time_base=frame.time_base,
     )
-    last = source
-    for name, arguments in (
-        ("aresample", f"{rate}:async=1:min_hard_comp=0.05"),
-        ("atrim", "start=0"),
-        ("aformat", f"sample_fmts=fltp:sample_rates={rate}:channel_layouts={layout}"),
-        ("asetnsamples", f"n={_AAC_FRAME}:p=0"),
-        ("abuffersink", ""),
-    ):
-        node = graph.add(name, arguments)
-        last.link_to(node)
-        last = node
-    graph.configure()
-    return graph
-
-
-def _pull(graph: Graph) -> Iterator[Any]:
-    while True:
-        try:
-            yield graph.pull()
-        except (av.BlockingIOError, av.EOFError):
-            return
+    filters = (
+        f"aresample={rate}:async=1:min_hard_comp=0.05",
+        "atrim=start=0",
+        f"aformat=sample_fmts=fltp:sample_rates={rate}:channel_layouts={layout}",
+        f"asetnsamples=n={_AAC_FRAME}:p=0",
+    )
+    return chain(graph, source, filters, "abuffersink")
 
 
 def _silent_packet(rate: int, layout: str, config: bytes | None) -> bytes | None:
