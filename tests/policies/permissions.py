@@ -172,7 +172,6 @@ _NEEDED: tuple[tuple[str, Scenario, dict[str, list[str]]], ...] = (
             "s3:GetObjectVersion": ["InputBucket/*"],
             "s3:PutObject": [PREPARED],
             "sqs:SendMessage": ["DropQueue"],
-            "dynamodb:GetItem": ["JobsTable"],
             "dynamodb:BatchGetItem": ["JobsTable"],
             "dynamodb:UpdateItem": ["JobsTable"],
         },
@@ -180,7 +179,7 @@ _NEEDED: tuple[tuple[str, Scenario, dict[str, list[str]]], ...] = (
     (
         "PrepareRole",
         scenarios.a_first_frame_is_prepared,
-        {"dynamodb:PutItem": ["JobsTable"]},
+        {"dynamodb:GetItem": ["JobsTable"], "dynamodb:PutItem": ["JobsTable"]},
     ),
     (
         "FetchRole",
