@@ -190,3 +190,12 @@ def test_what_has_expired_is_made_again_when_the_files_are_dropped_again(world: 
     assert world.app.ingest.ingest("clip.mp4") == []
     prepare(world)
     assert len(world.media.prepared) == 2
+
+
+def test_what_was_made_before_does_not_count_as_an_attempt(world: World) -> None:
+    drop(world)
+    for _ in range(MAX_ATTEMPTS + 1):
+        prepare(world)
+        world.clock.now += 29 * DAY_SECONDS
+    assert len(world.media.prepared) == MAX_ATTEMPTS + 1
+    assert preparation(world).refusal is None

@@ -127,8 +127,8 @@ class InputStore:
         return times
 
     def prepared(self, key: str, preparation: Preparation) -> None:
-        """Store what prepare made of a clip."""
-        self._set(key, preparation=dynamodb.to_attribute(preparation))
+        """Store what prepare made of a clip; its attempts count anew."""
+        self._set(key, preparation=dynamodb.to_attribute(preparation), begun_times=0)
 
     def remove(self, key: str) -> None:
         """Forget a sidecar, preset or first frame that no longer waits."""

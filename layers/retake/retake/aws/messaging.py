@@ -33,7 +33,7 @@ class DropQueue:
             delay: seconds until it is received.
             page: where to continue with the clips that a preset or a first frame wakes.
         """
-        message: dict[str, Any] = {"detail": {"bucket": {"name": bucket}, "object": {"key": key}}}
+        message = _object_message(bucket, key)
         if page:
             message["page"] = page
         self._send(message, delay)
@@ -61,8 +61,13 @@ class MediaQueue:
 
     def send_clip(self, bucket: str, key: str) -> None:
         """Ask for a clip to be prepared."""
-        message = {"detail": {"bucket": {"name": bucket}, "object": {"key": key}}}
-        self._sqs.send_message(QueueUrl=self._url, MessageBody=json.dumps(message))
+        body = json.dumps(_object_message(bucket, key))
+        self._sqs.send_message(QueueUrl=self._url, MessageBody=body)
+
+
+def _object_message(bucket: str, key: str) -> dict[str, Any]:
+    """Name an object as an event of Amazon S3 does."""
+    return {"detail": {"bucket": {"name": bucket}, "object": {"key": key}}}
 
 
 class Executions:

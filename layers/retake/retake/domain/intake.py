@@ -62,7 +62,7 @@ class InputRecord:
         preparing: what prepare was asked for, see `Candidate.to_prepare`; empty if nothing.
         preparation: what prepare made last.
         begun: what prepare last began to make, like `preparing`.
-        begun_times: how often it began to.
+        begun_times: how often it began to, and made nothing.
     """
 
     bucket: str
