@@ -18,6 +18,7 @@ def test_a_lost_response_is_found_in_the_history_or_the_request_is_sent_once_mor
     delivered = {f"lost/{name}.mp4": "DELIVERED" for name in LOST}
     refused = {f"lost/{name}.mp4": "REFUSED" for name in REFUSED}
     fragile.recover(delivered | refused)
+    assert fragile.unmet_rules("lost/") == []
     for name in LOST | REFUSED:
         assert len(fragile.submitted(f"lost/{name}.")) == (name in LOST), name
     fragile.check()
@@ -33,6 +34,7 @@ def test_polls_and_requests_for_results_survive_every_response(fragile: Stack, c
             fragile.rule(endpoint=endpoint, match=key, times=2, **fault)
             fragile.drop_pair(key, clip)
     fragile.recover(dict.fromkeys(keys, "DELIVERED"))
+    assert fragile.unmet_rules("strange/") == []
     for key in keys:
         (request,) = fragile.submitted(key)
         assert fragile.is_film(key, request["request_id"])

@@ -22,6 +22,7 @@ def test_every_shape_of_a_result_is_understood(pipeline: Stack, clip: Path) -> N
         pipeline.drop_pair(f"shape/{shape}.mp4", clip)
     for shape in shapes:
         check_delivered(pipeline, f"shape/{shape}.mp4")
+    assert pipeline.unmet_rules("shape/") == []
 
 
 def test_a_result_of_unknown_shape_is_kept_for_a_person(pipeline: Stack, clip: Path) -> None:
@@ -68,6 +69,7 @@ def test_downloads_that_break_or_hide_their_length_arrive_complete(
         pipeline.drop_pair(f"download/{name}.mp4", clip)
     for name in faults:
         check_delivered(pipeline, f"download/{name}.mp4")
+    assert pipeline.unmet_rules("download/") == []
 
 
 def test_a_file_that_is_not_a_video_or_has_another_length_is_not_delivered(
@@ -82,6 +84,7 @@ def test_a_file_that_is_not_a_video_or_has_another_length_is_not_delivered(
         pipeline.drop_pair(f"wrong/{name}.mp4", clip)
     for name in faults:
         check_delivered(pipeline, f"wrong/{name}.mp4")
+    assert pipeline.unmet_rules("wrong/") == []
 
 
 def test_a_stopped_execution_is_replaced(pipeline: Stack, clip: Path) -> None:

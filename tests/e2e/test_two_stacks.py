@@ -43,7 +43,7 @@ def test_events_emails_jobs_and_buckets_of_two_stacks_do_not_mix(
         for stack in stacks:
             # Content, key, and instructions are the same, so only the bucket tells them apart.
             for key in ("same/clip.mp4", "same/lost.mp4", own[stack.input]):
-                stack.drop_pair(key, clip, {"prompt": "ink"})
+                stack.drop_pair(key, clip)
         for stack in stacks:
             stack.until(own[stack.input], "RENDERING")
             find_wait_loop = partial(stack.running_executions_of, own[stack.input])
@@ -52,6 +52,7 @@ def test_events_emails_jobs_and_buckets_of_two_stacks_do_not_mix(
         for stack in stacks:
             keys = ("same/clip.mp4", "same/lost.mp4", own[stack.input])
             stack.recover(dict.fromkeys(keys, "DELIVERED"))
+        assert stacks[0].unmet_rules("") == []
         for stack, queue in zip(stacks, mailboxes, strict=True):
             (other,) = (each for each in stacks if each is not stack)
             check_jobs(stack, own[stack.input])

@@ -68,9 +68,9 @@ class Stack:
     def drop_pair(
         self, key: str, clip: bytes | Path, sidecar: dict[str, Any] | None = None
     ) -> None:
-        """Drop a clip, then its sidecar."""
+        """Drop a clip, then its sidecar, whose prompt is the key of the clip by default."""
         self.drop(key, clip)
-        self.drop(sidecar_key(key), sidecar or {})
+        self.drop(sidecar_key(key), {"prompt": key, **(sidecar or {})})
 
     def send_drop_event(self, key: str, delay_seconds: int = 0, hops: int = 0) -> None:
         """Send the event of a drop once more, as EventBridge may do.
@@ -316,6 +316,11 @@ class Stack:
     def rule(self, **fields: Any) -> None:
         """Make the simulator misbehave, or change settings for single requests."""
         self.segmind("POST", "/_simulator/rules", json=fields)
+
+    def unmet_rules(self, part: str) -> list[dict[str, Any]]:
+        """List the rules with `part` in what they match that no call has met."""
+        rules = self.ledger()["rules"]
+        return [rule for rule in rules if part in rule["match"] and not rule["hits"]]
 
     def ledger(self) -> dict[str, Any]:
         """Read which requests the simulator received and charged."""
