@@ -6,7 +6,7 @@ from typing import Any
 from ..aws.job_store import JobStore
 from ..aws.s3 import StagingBucket, UploadBrokenError
 from ..domain.input_files import staged_render_key
-from ..domain.job import Job, State
+from ..domain.job import RENDERED, Job, State
 from ..domain.limits import FILE_LIFETIME_SECONDS
 from ..domain.wait_loop import (
     FIRST_RETRY_SECONDS,
@@ -48,7 +48,7 @@ class Fetcher:
             this time, SETTLE when the job has ended.
         """
         job = self._jobs.get(loop.job_id)
-        if job is None or job.state not in (State.FETCHING, State.FINISHING):
+        if job is None or job.state not in RENDERED:
             return loop.going_to(NextStep.SETTLE)
         try:
             if not self._is_secured(job):
