@@ -34,7 +34,7 @@ CALLS = {
     "GetItem": 12,
     "BatchGetItem": 13,
     "PutItem": 11,
-    "UpdateItem": 9,
+    "UpdateItem": 10,
     "TransactWriteItems": 1,
     "Query": 2,
     "HeadObject": 10,
@@ -46,7 +46,7 @@ CALLS = {
 # Writes by the kind of record, and the units of each: one per KB, two in a transaction, as many
 # again in the follow-up index, and twice as many there if the record moves. The entries of a job in
 # the other two indexes are written when it is created, and one of them moves when it ends.
-WRITES = {"job": 7, "costs": 1, "admission": 8, "input": 4, "request": 1, "renders": 1}
+WRITES = {"job": 8, "costs": 1, "admission": 8, "input": 4, "request": 1, "renders": 1}
 UNITS = {
     "job": (7 + 3 * 7 + 8 + 6) / 7,
     "costs": 2,

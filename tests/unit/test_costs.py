@@ -19,7 +19,7 @@ from tests.support.world import World
 
 PAGE = Path(__file__).parents[2] / "docs" / "costs.md"
 # Without preparing the clip and finishing the film: 60 in all, and 15 before the request.
-MAX_CALLS, MAX_CALLS_BEFORE_REQUEST, MAX_ADMISSION_READS = 82, 39, 2
+MAX_CALLS, MAX_CALLS_BEFORE_REQUEST, MAX_ADMISSION_READS = 83, 39, 2
 COMPLETED = Response(200, json.dumps({"status": "COMPLETED"}))
 RESULT = Response(
     200,

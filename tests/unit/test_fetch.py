@@ -21,6 +21,8 @@ from retake.domain.job import State
 from retake.domain.limits import FILE_LIFETIME_SECONDS
 from retake.domain.wait_loop import NextStep, WaitLoop
 from retake.segmind.download import ResultFiles, ResultUnavailableError
+from retake.services.fetch import MAX_FINISH_ATTEMPTS
+from tests.support.kills import Killed, kill
 from tests.support.server import Request, Server
 from tests.support.stand_ins import REGION, run_once
 from tests.support.world import World
@@ -105,7 +107,7 @@ def test_a_render_is_secured_before_it_is_finished(world: World, length: int | N
     files = FakeResultFiles(length)
     assert fetch(world, files).next_step is NextStep.FINISH
     assert (staged(world), files.closed) == (VIDEO, 1)
-    assert (world.state(), world.job().finish_attempts) == (State.FINISHING, 1)
+    assert (world.state(), world.job().finish_attempts) == (State.FINISHING, 0)
 
 
 def test_a_render_that_is_secured_is_not_fetched_again(world: World) -> None:
@@ -114,7 +116,7 @@ def test_a_render_that_is_secured_is_not_fetched_again(world: World) -> None:
     gone = FakeResultFiles(error=ResultUnavailableError("HTTP 404", 404))
     world.clock.now += 2 * FILE_LIFETIME_SECONDS
     assert fetch(world, gone).next_step is NextStep.FINISH
-    assert (world.state(), world.job().finish_attempts) == (State.FINISHING, 2)
+    assert (world.state(), world.job().finish_attempts) == (State.FINISHING, 0)
 
 
 def test_two_fetches_at_once_secure_one_render(world: World) -> None:
@@ -122,7 +124,7 @@ def test_two_fetches_at_once_secure_one_render(world: World) -> None:
     files = FakeResultFiles()
     files.during = lambda: fetch(world, FakeResultFiles())
     assert fetch(world, files).next_step is NextStep.WAIT
-    assert (staged(world), world.job().finish_attempts) == (VIDEO, 1)
+    assert (staged(world), world.job().finish_attempts) == (VIDEO, 0)
 
 
 def test_a_render_that_somebody_removed_is_fetched_again(world: World) -> None:
@@ -136,12 +138,22 @@ def test_a_render_that_somebody_removed_is_fetched_again(world: World) -> None:
 def test_a_render_that_cannot_be_finished_is_delivered_as_it_is(world: World) -> None:
     fetching(world)
     for _ in range(3):
-        assert fetch(world, FakeResultFiles()).next_step is NextStep.FINISH
+        loop = fetch(world, FakeResultFiles())
+        assert loop.next_step is NextStep.FINISH
+        world.media.during = kill
+        with pytest.raises(Killed):
+            world.app.finisher.finish(loop)
     assert fetch(world, FakeResultFiles()).next_step is NextStep.SETTLE
     assert world.read("clip.mp4") == VIDEO
     job = world.job()
     assert (job.state, job.result_bytes) == (State.DELIVERED, len(VIDEO))
     assert "delivered as rendered: finishing it failed 3 times" in job.warnings[0]
+
+
+def test_a_throttled_finish_is_no_attempt(world: World) -> None:
+    fetching(world)
+    for _ in range(MAX_FINISH_ATTEMPTS + 1):
+        assert fetch(world, FakeResultFiles()).next_step is NextStep.FINISH
 
 
 @pytest.mark.parametrize("state", [State.RENDERING, State.DELIVERED])

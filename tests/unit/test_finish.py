@@ -10,6 +10,7 @@ from retake.domain.job import State
 from retake.domain.refusal import Refusal
 from retake.domain.sidecar import Sidecar
 from retake.domain.wait_loop import NextStep, WaitLoop
+from tests.support.kills import Killed, kill
 from tests.support.stand_ins import FINISHED, FakeMedia
 from tests.support.world import World
 
@@ -22,7 +23,7 @@ BROKEN = Refusal("the render cannot be decoded", "look at it")
 def finishing(world: World, job_id: str = "j1", **fields: Any) -> str:
     """Bring a job to FINISHING, with its render in the staging bucket."""
     world.advance(world.rendering(job_id), State.FETCHING, **fields)
-    world.advance(job_id, State.FINISHING, finish_attempts=1)
+    world.advance(job_id, State.FINISHING)
     world.s3.put_object(Bucket="staging", Key=f"renders/{job_id}.mp4", Body=RENDER)
     world.s3.put_object(Bucket="staging", Key=SOUND, Body=b"sound")
     made = world.job(job_id).prepared
@@ -109,6 +110,15 @@ def test_finishing_twice_changes_nothing(world: World) -> None:
     for _ in range(2):
         assert finish(world).next_step is NextStep.SETTLE
     assert len(world.media.sounds) == 1
+
+
+def test_an_attempt_that_dies_is_counted(world: World) -> None:
+    finishing(world)
+    for attempt in range(1, 3):
+        world.media.during = kill
+        with pytest.raises(Killed):
+            finish(world)
+        assert (world.state(), world.job().finish_attempts) == (State.FINISHING, attempt)
 
 
 def test_two_functions_that_finish_at_once_deliver_one_film(world: World) -> None:

@@ -200,7 +200,7 @@ class Job:
         cost_usd: what Segmind says the job cost; `None` while unknown. Set by poll.
         render_seconds: how long the render took, as the poll schedule counts. Set by poll.
         fetch_attempts: how often the render could not be copied. Set by fetch.
-        finish_attempts: how often finishing the render was begun. Set by fetch.
+        finish_attempts: how often finishing the render was begun. Set by finish.
         result: the S3 URI of the delivered film. Set by finish.
         result_bytes: its size. Set by finish.
         warnings: what a person should know about the film, in plain words. Set by finish.

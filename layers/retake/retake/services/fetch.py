@@ -1,7 +1,6 @@
 """Secures a rendered video in the staging bucket, before anything else is done with it."""
 
 from collections.abc import Callable
-from typing import Any
 
 from ..aws.job_store import JobStore
 from ..aws.s3 import StagingBucket, UploadBrokenError
@@ -63,13 +62,10 @@ class Fetcher:
             return self._retry(loop, job, error)
         except UploadBrokenError as error:
             return self._retry(loop, job, error)
-        # Counted before it begins: an attempt that dies must not be repeated forever.
-        attempt: dict[str, Any] = {"finish_attempts": job.finish_attempts + 1, "reason": None}
-        if job.state is State.FETCHING:
-            counted = self._jobs.advance(job, State.FINISHING, insist=True, **attempt)
-        else:
-            counted = self._jobs.update(job, **attempt)
-        return loop.going_to(NextStep.FINISH) if counted else loop.waiting(LOST_RACE_SECONDS)
+        is_rendered = job.state is State.FINISHING or self._jobs.advance(
+            job, State.FINISHING, insist=True, reason=None
+        )
+        return loop.going_to(NextStep.FINISH) if is_rendered else loop.waiting(LOST_RACE_SECONDS)
 
     def _deliver_as_rendered(self, loop: WaitLoop, job: Job) -> WaitLoop:
         """Deliver the render itself: nothing paid is lost, whatever finishing it runs into."""

@@ -62,6 +62,11 @@ class Finisher:
         job = self._jobs.get(loop.job_id)
         if job is None or job.state is not State.FINISHING:
             return loop.going_to(NextStep.SETTLE)
+        # Counted before it begins: an attempt that dies must not be repeated forever. Not counted
+        # by fetch, because this function may be throttled.
+        job = self._jobs.update(job, finish_attempts=job.finish_attempts + 1, reason=None)
+        if job is None:
+            return loop.waiting(LOST_RACE_SECONDS)
         self._status_files.publish(job.id, job)
         try:
             delivered = self._make(job)
