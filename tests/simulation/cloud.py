@@ -303,8 +303,8 @@ class Cloud:
         application.media = Media(lambda: self.kernel.current, dice)
         module = ModuleType(name)
         with (
-            mock.patch.object(bootstrap, "from_environment", return_value=application),
-            mock.patch.object(bootstrap, "signing_client", return_value=_SIGNING),
+            mock.patch.object(bootstrap, "from_environment", lambda *_: application),
+            mock.patch.object(bootstrap, "signing_client", lambda *_: _SIGNING),
             mock.patch("retake.segmind.client.new_client", self._new_http_client),
             mock.patch("retake.segmind.download.new_client", self._new_http_client),
         ):

@@ -6,9 +6,11 @@ small (`page_bytes`).
 """
 
 import time
+from bisect import bisect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import accumulate
 from types import SimpleNamespace
 from typing import Any
 
@@ -240,7 +242,7 @@ class Table:
             after = update.apply(before or {first: key[0], second: key[1]}, names, values)
         if unused := {*names, *values} - used:
             raise _invalid(operation, f"unused in expressions: {sorted(unused)}")
-        if after is not None and _size(after) > _MAX_ITEM_BYTES:
+        if after is not None and _exceeds(after, _MAX_ITEM_BYTES):
             raise _invalid(operation, "Item size has exceeded the maximum allowed size")
         return key, before, after, holds
 
@@ -306,13 +308,10 @@ class Table:
                 found = [item for item, place in zip(found, places, strict=True) if place < last]
             else:
                 found = [item for item, place in zip(found, places, strict=True) if place > last]
-        page: list[Item] = []
-        size = 0
-        for item in found[: request.get("Limit")]:
-            size += _size(item)
-            if page and size > self._database.page_bytes:
-                break
-            page.append(item)
+        page = found[: request.get("Limit")]
+        if _exceeds(page, self._database.page_bytes):
+            sizes = list(accumulate(map(_size, page)))
+            page = page[: max(1, bisect(sizes, self._database.page_bytes))]
         response: dict[str, Any] = {}
         if page and (len(page) < len(found) or len(page) == request.get("Limit")):
             response["LastEvaluatedKey"] = self._position(page[-1], request.get("IndexName"))
@@ -389,6 +388,11 @@ def _loaded(value: Any) -> Any:
     if kind is dict:
         return {name: item if type(item) is str else _loaded(item) for name, item in value.items()}
     return [_loaded(item) for item in value] if kind is list else value
+
+
+def _exceeds(value: Any, limit: int) -> bool:
+    """Tell whether a value is larger than a limit, without counting if it is much smaller."""
+    return 4 * len(repr(value)) > limit and _size(value) > limit
 
 
 def _size(value: Any) -> int:

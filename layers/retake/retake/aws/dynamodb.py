@@ -168,7 +168,8 @@ def to_attribute(value: Any) -> Any:
         return value
     if is_dataclass(value):
         kind: Any = type(value)
-        value = {name: getattr(value, name) for name in _names_of(kind)}
+        given = [(name, getattr(value, name)) for name in _names_of(kind)]
+        return {name: to_attribute(item) for name, item in given if item is not None}
     if isinstance(value, Mapping):
         return {str(name): to_attribute(item) for name, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
