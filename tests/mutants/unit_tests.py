@@ -22,7 +22,7 @@ from coverage import Coverage, CoverageData
 ROOT = Path(__file__).resolve().parents[2]
 SUITE = "tests/unit"
 PACKAGE = "layers/retake"
-BESIDE = ("functions", "retake_cli", "layers/dependencies")  # where tests look, from the package
+BESIDE = ("functions", "retake_cli", "layers/dependencies", "layers/media")
 TEST_SECONDS = 60  # of processor time; a test that needs more never ends
 RUN_SECONDS = 900  # of real time, for tests that wait forever
 MEMORY_BYTES = 4 << 30

@@ -119,7 +119,8 @@ class Scene(Stack):
         """Call a function for the clip's job, as the wait loop does; `sweep` finds it itself."""
         if verb == "Sweep":
             return self.invoke(verb)
-        loop = WaitLoop(job_id=self.job.id, schedule=PollSchedule.learn())
+        job = self.job
+        loop = WaitLoop(job_id=job.id, run=job.run, schedule=PollSchedule.learn())
         return self.invoke(verb, loop.as_event())
 
     def replace_workers(self, *verbs: str) -> None:

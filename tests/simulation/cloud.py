@@ -136,7 +136,7 @@ class Cloud:
         concurrency: int = 10,
     ) -> None:
         self.kernel, self.storm = kernel, weather
-        self._storm_ends = kernel.now + STORM_SECONDS
+        self.storm_ends = kernel.now + STORM_SECONDS
         self._dice = kernel.dice("cloud")
         self.account, self.budget_usd = account, budget_usd
         self.secret = account.key
@@ -227,7 +227,7 @@ class Cloud:
     @property
     def weather(self) -> Weather:
         """Return the weather: calm after the storm."""
-        return self.storm if self.kernel.now < self._storm_ends else _CALM
+        return self.storm if self.kernel.now < self.storm_ends else _CALM
 
     def _lag(self, dice: Random) -> float:
         return dice.uniform(0.5, 20) if dice.random() < self.weather.slow_index else 0.1
@@ -303,8 +303,8 @@ class Cloud:
         application.media = Media(lambda: self.kernel.current, dice)
         module = ModuleType(name)
         with (
-            mock.patch.object(bootstrap, "from_environment", lambda *_: application),
-            mock.patch.object(bootstrap, "signing_client", lambda *_: _SIGNING),
+            mock.patch.object(bootstrap, "from_environment", _giving(application)),
+            mock.patch.object(bootstrap, "signing_client", _giving(_SIGNING)),
             mock.patch("retake.segmind.client.new_client", self._new_http_client),
             mock.patch("retake.segmind.download.new_client", self._new_http_client),
         ):
@@ -424,6 +424,11 @@ class Cloud:
         process.is_late = True
         process.faults.add(fault)
         self.kernel.log(f"{fault}: {call.service} {call.operation} {_about(call)}")
+
+
+def _giving(value: object) -> Callable[..., Any]:
+    """Return a function that returns a value; much faster than a mock."""
+    return lambda *_: value
 
 
 _CALM = Weather()

@@ -19,7 +19,7 @@ from .segmind import Account
 from .weather import STORM_SECONDS, Weather
 
 DROPS = 20
-PATIENCE_SECONDS = 8 * 3600  # after the storm, everything has come to its end
+PATIENCE_SECONDS = 2 * 3600  # after the storm, everything has come to its end
 QUIET_SECONDS = 1200  # after which not even a lease may be left
 # What nobody reads here.
 UNUSED = (
@@ -27,7 +27,7 @@ UNUSED = (
     *("metrics.add_metric", "metrics.flush_metrics"),
 )
 # Of a result file. A week would take long to simulate, and brings nothing that hours do not.
-SHORT_LIFETIME_SECONDS = 9000
+SHORT_LIFETIME_SECONDS = 5000
 BEFORE_MIDNIGHT = 15.2 * 3600  # from START
 
 
@@ -65,7 +65,9 @@ class History:
         poor = dice.random() < 0.1  # one day's budget is not enough
         loses_results = dice.random() < 0.05
         self.kernel = Kernel(seed, START + (BEFORE_MIDNIGHT if poor else 0))
-        self._patience = PATIENCE_SECONDS + (3 * 86400 if poor else 0)
+        self._patience = PATIENCE_SECONDS
+        self._patience += 3 * 86400 if poor else 0
+        self._patience += 2 * SHORT_LIFETIME_SECONDS if loses_results else 0
         per_minute = dice.choice((5, 20, 50))
         self.account = Account("SG_first", 1000.0, per_minute)
         self.cloud = Cloud(
@@ -132,10 +134,12 @@ class History:
     def _is_over(self) -> bool:
         """Tell whether everything has come to its end, or nothing will."""
         kernel, cloud = self.kernel, self.cloud
-        if kernel.now > kernel.began + STORM_SECONDS + self._patience:
-            return True
         if self._waiting or kernel.now < kernel.began + STORM_SECONDS:
             return False
+        self.invariants.check_punctual()
+        if kernel.now > kernel.began + STORM_SECONDS + self._patience:
+            self.invariants.note(f"it is not over {self._patience:.0f} s after the storm")
+            return True
         if cloud.lambdas.running or cloud.machine.running():
             return False
         if any(queue.messages for queue in cloud.queues.values()):

@@ -30,6 +30,7 @@ FORWARD = {
     "FAILED": {"CLAIMED"},
 }
 PAID = {"DELIVERED", "LOST"}
+OVERDUE_SECONDS = 900  # as the alarm says
 ENDED = {"DELIVERED", "REFUSED", "FAILED", "LOST"}
 SUFFIXES = (".job.json", ".error.json")
 
@@ -54,6 +55,7 @@ class Invariants:
         self._clips: dict[str, bytes] = {}
         self._frames: dict[str, bytes | None] = {}
         self._leases: dict[str, float] = {}
+        self._over: set[str] = set()  # runs that have ended; their executions may go on for a while
         self._uncorrected: set[tuple[str, float]] = set()  # bookings that nobody corrects any more
         cloud.database.written = self._written
         self._pause_began = self._pause_ends = 0.0
@@ -86,6 +88,8 @@ class Invariants:
             process = self._kernel.current
             for fault in (process and process.faults) or {"none"}:
                 self.reached[str(old), new, fault] += 1
+            if new in ENDED:
+                self._over.add(f"{after['id']}-{after.get('run', 0)}")
             if new not in FORWARD[old]:
                 self.note(f"{after['key']} went from {old} to {new}")
         paid = before and before.get("request_id")
@@ -127,7 +131,7 @@ class Invariants:
         running = [
             each.name
             for each in self._cloud.machine.running()
-            if each.name.startswith(f"{job_id}-")
+            if each.name.startswith(f"{job_id}-") and each.name not in self._over
         ]
         if len(running) > 1:
             self.note(f"two executions for one job: {running}")
@@ -161,6 +165,16 @@ class Invariants:
 
     def _identity(self, request: Request) -> tuple[bytes | None, str, bytes | None]:
         return self._clips.get(request.id), request.body.get("prompt", ""), self._frames[request.id]
+
+    def check_punctual(self) -> None:
+        """Check that nobody waits longer than promised for the next step, after the storm."""
+        now = self._kernel.now
+        for key, item in self._cloud.database.items.items():
+            if item.get("follow_up") in (None, "held"):  # a held job waits for something else
+                continue
+            late = now - max(self._cloud.storm_ends, float(item["follow_up_at"]))
+            if late > OVERDUE_SECONDS:
+                self.note(f"{item.get('key', key)} was not followed up for {late:.0f} s")
 
     # ─── At the end ───────────────────────────────────────────────────────────────────────────
 
@@ -271,12 +285,13 @@ class Invariants:
                 self.note(f"{key} ({kind}) has no answer")
                 continue
             state = statuses[0]["state"]
-            if not self._is_possible(kind, key, state):
-                self.note(f"{key} ({kind}) is {state}: {statuses[0].get('message')}")
+            message = statuses[0].get("message", "")
+            if not self._is_possible(kind, key, state, message):
+                self.note(f"{key} ({kind}) is {state}: {message}")
             if state == "DELIVERED":
                 self._check_video(key, statuses[0])
 
-    def _is_possible(self, kind: str, key: str, state: str) -> bool:
+    def _is_possible(self, kind: str, key: str, state: str, message: str) -> bool:
         inputs = self._cloud.storage.buckets[INPUT].objects
         has_sidecar = key.rpartition(".")[0] + ".json" in inputs
         if kind == "not_a_clip":
@@ -286,11 +301,12 @@ class Invariants:
         if kind == "refused" and b"promt" in inputs[key.rpartition(".")[0] + ".json"].body:
             return state == "REFUSED"
         storm = self._cloud.storm
+        gave_up = storm.may_end_functions and "preparing the clip failed" in message
         return {
             "DELIVERED": True,
             "HELD": True,  # for a person, or it is noted elsewhere
             "FAILED": storm.render_failed > 0,
-            "REFUSED": storm.submit_rejected > 0,
+            "REFUSED": storm.submit_rejected > 0 or gave_up,
             "LOST": self._cloud.segmind.loses_results,
         }.get(state, False)
 

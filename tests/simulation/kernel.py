@@ -10,6 +10,7 @@ from random import Random
 
 import greenlet
 
+TEST_SECONDS = 47  # not a minute, in which the same may happen again and again
 START = 1_800_000_000.0  # 2027-01-15, 08:00:00 UTC
 
 
@@ -48,14 +49,14 @@ class Kernel:
         heapq.heappush(self._agenda, (self.now + seconds, next(self._number), action))
 
     def run(self, until: Callable[[], bool]) -> None:
-        """Do what is on the agenda until a condition holds, which is tested once a minute."""
+        """Do what is on the agenda until a condition holds, which is tested now and then."""
         test_at = self.now
         while self._agenda:
             at, _, action = heapq.heappop(self._agenda)
             while test_at <= at:
                 if until():
                     return
-                test_at += 60
+                test_at += TEST_SECONDS
             self.now = max(self.now, at)
             action()
 

@@ -1,6 +1,7 @@
 """Runs histories on all processors, and one again with as few drops as still fail."""
 
 import os
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -14,8 +15,14 @@ SHOWN_PROBLEMS = 10
 
 def run(seeds: range, drops: int) -> Iterator[Result]:
     """Run histories on all processors, and yield how they went, in order."""
-    with ProcessPoolExecutor(os.cpu_count(), get_context("fork")) as pool:
+    with ProcessPoolExecutor(os.cpu_count(), get_context("fork"), _use_memory) as pool:
         yield from pool.map(partial(run_one, drops), seeds, chunksize=5)
+
+
+def _use_memory() -> None:
+    """Keep the files of functions in memory, where there is a file system for that."""
+    if os.access("/dev/shm", os.W_OK):  # noqa: S108 - a folder of its own is made in it
+        tempfile.tempdir = "/dev/shm"  # noqa: S108
 
 
 def run_one(drops: int, seed: int, only: list[int] | None = None) -> Result:

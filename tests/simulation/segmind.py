@@ -5,6 +5,7 @@ decide.
 """
 
 import json
+from bisect import bisect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -157,10 +158,10 @@ class Segmind:
         if request.headers.get("x-api-key") != self.account.key:
             process.faults.add("key rejected")
             return _reply(401, {"error": "invalid_api_key", "status_code": 401})
-        recent = [at for at in self.arrivals if at > self._kernel.now - 60]
-        if len(recent) > self.account.per_minute:
-            self._kernel.log(f"PROBLEM: {len(recent)} requests in a minute")
-            self.problems.append(f"{len(recent)} requests in a minute")
+        recent = len(self.arrivals) - bisect(self.arrivals, self._kernel.now - 60)
+        if recent > self.account.per_minute:
+            self._kernel.log(f"PROBLEM: {recent} requests in a minute")
+            self.problems.append(f"{recent} requests in a minute")
             return _reply(429, {"error": "rate limit"})
         if is_submit:
             return self._submit(request)

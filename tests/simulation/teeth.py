@@ -14,7 +14,15 @@ from tests.support.template import ROOT
 MAX_HISTORIES = 1000
 BATCH = 25
 PACKAGE = "layers/retake/retake"
-COPIED = ("functions", "layers/retake", "local", "statemachine", "tests", "template.yaml")
+COPIED = (
+    "functions",
+    "layers/media",
+    "layers/retake",
+    "local",
+    "statemachine",
+    "tests",
+    "template.yaml",
+)
 
 
 @dataclass(frozen=True)

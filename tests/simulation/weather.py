@@ -66,6 +66,11 @@ class Weather:
     record_late: float = 0
     result_odd: float = 0
 
+    @property
+    def may_end_functions(self) -> bool:
+        """Tell whether functions may end before their work is done, again and again."""
+        return max(self.killed, self.stalled, self.refused, self.broken, self.lost) > 0
+
     @classmethod
     def of(cls, dice: Random) -> "Weather":
         """Choose the weather: some faults never happen, some seldom, and some often."""

@@ -205,9 +205,9 @@ class FakeExecutions:
     running: set[tuple[str, int]] = field(default_factory=set)
     started: list[WaitLoop] = field(default_factory=list)
 
-    def start(self, loop: WaitLoop, run: int) -> None:
+    def start(self, loop: WaitLoop) -> None:
         self.started.append(loop)
-        self.running.add((loop.job_id, run))
+        self.running.add((loop.job_id, loop.run))
 
     def is_running(self, job_id: str, run: int) -> bool:
         return (job_id, run) in self.running

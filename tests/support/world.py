@@ -203,4 +203,7 @@ class World:
     def loop(self, job_id: str = "j1", **changes: Any) -> WaitLoop:
         """Return the state of a wait loop that has just been started."""
         given: dict[str, Any] = {"schedule": PollSchedule((120, 135, 151))}
+        if "run" not in changes:
+            job = self.jobs.get(job_id)
+            given["run"] = job.run if job else 0
         return WaitLoop(job_id=job_id, **given | changes)

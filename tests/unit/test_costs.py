@@ -94,7 +94,7 @@ def count_calls(world: World, clip_bytes: bytes) -> Counted:
     world.app.preparer.prepare(key)
     (job,) = world.app.ingest.ingest(key)
     world.app.submitter.submit_job(job)
-    loop = world.loop(job.id)
+    loop = world.loop(job.id, run=job.run)
     of_submit = counted.admission_reads
     world.segmind.result_response = RESULT
     for response in [world.segmind.status_response] * 4 + [COMPLETED]:

@@ -102,6 +102,18 @@ def test_a_late_failure_of_the_first_request_does_not_end_the_second(world: Worl
     assert (world.job().request_id, world.state()) == ("r-2", State.RENDERING)
 
 
+def test_the_wait_loop_of_an_earlier_run_ends(world: World) -> None:
+    job_id = world.rendering()
+    earlier = world.loop(job_id)
+    assert world.advance(job_id, State.FAILED, reason="first")
+    drop_again(world)
+    world.segmind.submit_responses = [accepted("r-2")]
+    world.submit(job_id)
+    world.segmind.status_response, world.segmind.result_response = COMPLETED, RESULT
+    assert world.app.poller.poll(earlier).next_step is NextStep.SETTLE
+    assert world.state() is State.RENDERING
+
+
 def test_a_job_is_lost_only_when_its_file_cannot_exist_any_more(world: World) -> None:
     job_id = world.rendering()
     world.segmind.history_response = response(404, {})

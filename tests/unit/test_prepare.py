@@ -1,10 +1,12 @@
 """A clip is prepared once, as it is in the bucket; whatever goes wrong, its drop is answered."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from retake.aws.s3 import InputBucket
 from retake.domain.job import State
 from retake.domain.refusal import Refusal
 from retake.services.prepare import DAY_SECONDS, MAX_ATTEMPTS
@@ -92,6 +94,25 @@ def test_a_first_frame_is_prepared_with_its_clip(world: World) -> None:
     prepare(world)
     assert world.media.prepared == [(b"clip", b"\x89PNG\r\n\x1a\n", 1080)]
     assert world.read(preparation(world).frame, "staging") == b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "look.png"])
+def test_a_clip_is_not_prepared_without_the_very_version_of_each_file(
+    world: World, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    download = InputBucket.download
+
+    def late(bucket: InputBucket, file: Any, target: Path) -> str | None:
+        if file.key == name:
+            world.s3.delete_object(Bucket="input", Key=name, VersionId=file.version)
+        return download(bucket, file, target)
+
+    world.drop("look.png", b"\x89PNG\r\n\x1a\n")
+    drop(world, sidecar=b'{"first_frame": "look.png"}')
+    monkeypatch.setattr(InputBucket, "download", late)
+    world.app.preparer.prepare("clip.mp4")
+    assert world.media.prepared == []
+    assert accepted_jobs(world) == []
 
 
 def test_the_same_content_uploaded_by_another_tool_is_the_same_job(world: World) -> None:

@@ -15,6 +15,7 @@ AGES = st.lists(st.integers(1, 3500), min_size=1, max_size=MAX_AGES, unique=True
 LOOPS = st.builds(
     WaitLoop,
     job_id=st.text(),
+    run=st.integers(0, 1000),
     schedule=st.builds(PollSchedule, AGES.map(lambda ages: tuple(sorted(ages)))),
     polls=st.integers(0, 1000),
     elapsed=SECONDS,
@@ -23,7 +24,9 @@ LOOPS = st.builds(
     next_step=st.sampled_from(NextStep),
     wait_seconds=st.integers(0, 600),
 )
-LOOP = WaitLoop(job_id="j1", schedule=PollSchedule((120, 135)), polls=2, elapsed=135, queued_at=7)
+LOOP = WaitLoop(
+    job_id="j1", run=1, schedule=PollSchedule((120, 135)), polls=2, elapsed=135, queued_at=7
+)
 
 
 @given(LOOPS)
@@ -36,6 +39,7 @@ def test_an_event_has_the_fields_that_the_state_machine_reads() -> None:
     event = LOOP.waiting(60, Question.RESULT).as_event()
     assert event == {
         "job_id": "j1",
+        "run": 1,
         "poll_ages": [120, 135],
         "polls": 2,
         "elapsed": 135,

@@ -34,7 +34,7 @@ JOB = Job(
     entered={State.CLAIMED: datetime(2026, 11, 2, tzinfo=UTC)},
 )
 PAID_JOB = replace(JOB, state=State.DELIVERED, cost_usd=0.6)
-LOOP = WaitLoop(job_id="j", schedule=PollSchedule((120,)))
+LOOP = WaitLoop(job_id="j", run=0, schedule=PollSchedule((120,)))
 VIDEO_BYTES = 5_000_000
 CREATE_ONLY = {"if-none-match": "*"}
 MP4 = {"content-type": "video/mp4"}
@@ -212,7 +212,7 @@ CALLS = [
     Call("DeleteMessageBatch", lambda app: notification_queue(app).delete(["r"]), "sqs"),
     Call("Publish", lambda app: notification_topic(app).publish("s", "b"), "sns"),
     Call("PutEvents", lambda app: app.events.put("Delivered", {}), "events"),
-    Call("StartExecution", lambda app: app.executions.start(LOOP, 0), "states"),
+    Call("StartExecution", lambda app: app.executions.start(LOOP), "states"),
     Call("DescribeExecution", lambda app: app.executions.is_running("j", 0), "states"),
     Call("GetSecretValue", lambda app: api_key(app).get(), "secretsmanager"),
     Call("AssumeRole", lambda app: app.signer.session("j"), "sts"),

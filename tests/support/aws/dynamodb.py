@@ -367,7 +367,12 @@ def _invalid(operation: str, message: str) -> Exception:
 
 def _stored(value: Any, operation: str) -> Any:
     """Convert a value as boto3 does: numbers to Decimal; what it cannot store is an error."""
-    kind = type(value)
+    kind = type(value)  # nearly always one of these, and this runs very often
+    if kind is dict:
+        return {
+            name: item if type(item) is str else _stored(item, operation)
+            for name, item in value.items()
+        }
     if kind is str or kind is bool or kind is Decimal:
         return value
     if kind is int:
@@ -383,10 +388,15 @@ def _stored(value: Any, operation: str) -> Any:
     raise TypeError(f"{operation}: {kind} cannot be stored")
 
 
+_NESTED = (dict, list)
+
+
 def _loaded(value: Any) -> Any:
     kind = type(value)  # stored values have exactly these types; this runs very often
     if kind is dict:
-        return {name: item if type(item) is str else _loaded(item) for name, item in value.items()}
+        return {
+            name: _loaded(item) if type(item) in _NESTED else item for name, item in value.items()
+        }
     return [_loaded(item) for item in value] if kind is list else value
 
 

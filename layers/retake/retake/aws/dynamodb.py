@@ -168,8 +168,12 @@ def to_attribute(value: Any) -> Any:
         return value
     if is_dataclass(value):
         kind: Any = type(value)
-        given = [(name, getattr(value, name)) for name in _names_of(kind)]
-        return {name: to_attribute(item) for name, item in given if item is not None}
+        given = ((name, getattr(value, name)) for name in _names_of(kind))
+        return {
+            name: item if type(item) is str else to_attribute(item)
+            for name, item in given
+            if item is not None
+        }
     if isinstance(value, Mapping):
         return {str(name): to_attribute(item) for name, item in value.items() if item is not None}
     if isinstance(value, list | tuple):
@@ -205,7 +209,7 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
         readers = {field.name: _reader(hints[field.name]) for field in fields(kind)}
         record: Any = kind
         return lambda item: record(
-            **{name: read(item[name]) for name, read in readers.items() if name in item}
+            **{name: readers[name](value) for name, value in item.items() if name in readers}
         )
     if get_origin(kind) is tuple:
         read_item = _reader(arguments[0])

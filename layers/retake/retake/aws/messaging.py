@@ -81,12 +81,12 @@ class Executions:
     def __init__(self, *, step_functions: Any, state_machine_arn: str) -> None:
         self._step_functions, self._arn = step_functions, state_machine_arn
 
-    def start(self, loop: WaitLoop, run: int) -> None:
-        """Start the wait loop of a job; starting the same run again changes nothing."""
+    def start(self, loop: WaitLoop) -> None:
+        """Start a wait loop; starting the one of the same run again changes nothing."""
         try:
             self._step_functions.start_execution(
                 stateMachineArn=self._arn,
-                name=f"{loop.job_id}-{run}",
+                name=f"{loop.job_id}-{loop.run}",
                 input=json.dumps(loop.as_event()),
             )
         except ClientError as error:

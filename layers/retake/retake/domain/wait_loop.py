@@ -34,6 +34,7 @@ class WaitLoop:
 
     Attributes:
         job_id: the job.
+        run: the run of the job that it follows; a newer run has a wait loop of its own.
         schedule: the ages at which it is polled.
         polls: polls so far.
         elapsed: seconds waited so far, as the state machine counts.
@@ -44,6 +45,7 @@ class WaitLoop:
     """
 
     job_id: str
+    run: int
     schedule: PollSchedule
     polls: int = 0
     elapsed: float = 0
@@ -57,6 +59,7 @@ class WaitLoop:
         """Read the state that Step Functions passes to a function."""
         return cls(
             job_id=event["job_id"],
+            run=event["run"],
             schedule=PollSchedule(tuple(event["poll_ages"])),
             polls=event["polls"],
             elapsed=event["elapsed"],
@@ -70,6 +73,7 @@ class WaitLoop:
         """Return the state as a function hands it back to Step Functions."""
         return {
             "job_id": self.job_id,
+            "run": self.run,
             "poll_ages": list(self.schedule.ages),
             "polls": self.polls,
             "elapsed": self.elapsed,

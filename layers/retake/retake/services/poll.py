@@ -50,7 +50,7 @@ class Poller:
     def poll(self, loop: WaitLoop) -> WaitLoop:
         """Ask Segmind about the job of a wait loop, and return the loop's next state."""
         job = self._admission.read_with_job(loop.job_id)
-        if job is None or job.state not in FOLLOWED:
+        if job is None or job.run != loop.run or job.state not in FOLLOWED:
             return loop.going_to(NextStep.SETTLE)
         if job.state is not State.RENDERING:
             self._look_for_another_url(job)

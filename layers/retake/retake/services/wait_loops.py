@@ -24,17 +24,20 @@ class WaitLoops:
     def start(self, job: Job) -> None:
         """Start the wait loop of a job that was just submitted."""
         schedule = self._learned().jittered(self._random())
-        wait = schedule.seconds_until_next(0)
-        loop = WaitLoop(job_id=job.id, schedule=schedule, wait_seconds=wait)
-        self._executions.start(loop, job.run)
+        self._start(job, schedule, wait_seconds=schedule.seconds_until_next(0))
 
     def replace(self, job: Job) -> None:
         """Start the wait loop of a job whose last execution is gone; it polls at once."""
-        self._executions.start(WaitLoop(job_id=job.id, schedule=self._learned()), job.run)
+        self._start(job, self._learned())
 
     def is_running(self, job: Job) -> bool:
         """Tell whether a job's execution is in progress."""
         return self._executions.is_running(job.id, job.run)
+
+    def _start(self, job: Job, schedule: PollSchedule, wait_seconds: int = 0) -> None:
+        self._executions.start(
+            WaitLoop(job_id=job.id, run=job.run, schedule=schedule, wait_seconds=wait_seconds)
+        )
 
     def _learned(self) -> PollSchedule:
         return PollSchedule.learn(self._render_times.recent())
