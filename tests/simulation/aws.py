@@ -6,8 +6,10 @@ its definition file.
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -50,21 +52,22 @@ class Queue:
     Parameters:
         kernel: the clock.
         properties: those of the template.
+        dead: its dead-letter queue.
 
     Attributes:
         visibility: seconds that a message is invisible after it was received.
         messages: those that were not deleted, by their ids.
-        dead: those in the dead-letter queue.
         arrived: called when a message can be received.
     """
 
-    def __init__(self, kernel: Kernel, properties: Mapping[str, Any]) -> None:
-        self._kernel = kernel
+    def __init__(
+        self, kernel: Kernel, properties: Mapping[str, Any], dead: "Queue | None" = None
+    ) -> None:
+        self._kernel, self.dead = kernel, dead
         self.visibility = float(properties.get("VisibilityTimeout", 30))
         redrive = properties.get("RedrivePolicy", {})
         self._max_receives = float(redrive.get("maxReceiveCount", "inf"))
         self.messages: dict[str, Message] = {}
-        self.dead: list[Message] = []
         self.arrived: Callable[[], object] = lambda: None
         self._number = 0
 
@@ -97,11 +100,14 @@ class Queue:
         """Move a message to the dead-letter queue."""
         self._kernel.log(f"dead letter: {message.body}")
         self.messages.pop(message.id, None)
-        self.dead.append(message)
+        if self.dead:
+            self.dead.send(message.body)
 
-    def delete(self, message_id: str) -> None:
-        """Delete a message."""
-        self.messages.pop(message_id, None)
+    def delete(self, receipt: str) -> None:
+        """Delete a message; an older receipt than its newest one does nothing."""
+        message = self.messages.get(receipt.split()[0])
+        if message and message.receipt == receipt:
+            del self.messages[message.id]
 
 
 @dataclass
@@ -284,12 +290,13 @@ class EventSource:
             "attributes": {"ApproximateReceiveCount": str(message.receives)},
         }
         self._busy += 1
+        receipt = message.receipt
 
         def done(outcome: Outcome) -> None:
             self._busy -= 1
             failed = (outcome.payload or {}).get("batchItemFailures", ())
             if not outcome.error and not failed:
-                self._queue.delete(message.id)
+                self._queue.delete(receipt)
             self.poll()
 
         self._function.invoke({"Records": [record]}, done, message.hops + 1)
@@ -534,10 +541,49 @@ class Sqs:
 
         def effect(queue: Queue) -> Any:
             for entry in request["Entries"]:
-                queue.delete(entry["ReceiptHandle"].split()[0])
+                queue.delete(entry["ReceiptHandle"])
             return {"Successful": list(request["Entries"])}
 
         return self._call("DeleteMessageBatch", request, effect)
+
+
+class EventBus:
+    """An event bus with one rule, whose target is a queue; a boto3 EventBridge client is over it.
+
+    Parameters:
+        kernel: the clock.
+        pattern: which events match, by lists of values.
+        target: gets them.
+
+    Attributes:
+        events: all events.
+    """
+
+    def __init__(self, kernel: Kernel, pattern: Mapping[str, Any], target: Queue) -> None:
+        self._kernel, self._pattern, self._target = kernel, pattern, target
+        self.events: list[dict[str, Any]] = []
+
+    def put_events(self, request: Mapping[str, Any]) -> Any:
+        """Put events."""
+        entries = []
+        for entry in request["Entries"]:
+            event = {
+                "id": f"e{len(self.events)}",
+                "source": entry["Source"],
+                "detail-type": entry["DetailType"],
+                "resources": entry["Resources"],
+                "time": datetime.fromtimestamp(int(self._kernel.now), UTC).isoformat()[:19] + "Z",
+                "detail": json.loads(entry["Detail"]),
+            }
+            self.events.append(event)
+            entries.append({"EventId": event["id"]})
+            if all(_contains(values, event[name]) for name, values in self._pattern.items()):
+                self._kernel.after(0.2, partial(self._target.send, json.dumps(event)))
+        return {"FailedEntryCount": 0, "Entries": entries}
+
+
+def _contains(values: Sequence[Any], found: Any) -> bool:
+    return any(each in values for each in (found if isinstance(found, list) else [found]))
 
 
 class StepFunctions:

@@ -4,7 +4,6 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from random import Random
 from types import CodeType, ModuleType, SimpleNamespace
@@ -35,6 +34,7 @@ from tests.support.template import DEFINITION, RESOURCES, ROOT, TEMPLATE
 from .aws import (
     Client,
     Environment,
+    EventBus,
     EventSource,
     Execution,
     Function,
@@ -150,7 +150,6 @@ class Cloud:
         self.storage.buckets[INPUT].created = self._object_created
         self.segmind = Segmind(kernel, kernel.dice("segmind"), lambda: self.weather, account)
         self.max_in_flight = Quotas(account.per_minute).max_in_flight
-        self.events: list[dict[str, Any]] = []
         self.settings = Settings(
             stack_id="stack",
             jobs_table="jobs",
@@ -180,9 +179,15 @@ class Cloud:
             for name in FUNCTIONS
         }
         self.queues = {
-            name: Queue(kernel, RESOURCES[name]["Properties"])
+            name: Queue(kernel, RESOURCES[name]["Properties"], Queue(kernel, {}))
             for name in ("DropQueue", "MediaQueue", "NotificationQueue")
         }
+        pattern = RESOURCES["OutcomeRule"]["Properties"]["EventPattern"]
+        self.bus = EventBus(
+            kernel,
+            pattern | {"resources": [self.settings.stack_id]},
+            self.queues["NotificationQueue"],
+        )
         for queue, name, source in (
             ("DropQueue", "submit", "Drop"),
             ("MediaQueue", "prepare", "Clip"),
@@ -247,22 +252,6 @@ class Cloud:
             late = dice.random() < weather.event_late
             self.kernel.after(dice.uniform(0, 120) if late else dice.uniform(0.1, 1), send)
 
-    def _put_events(self, request: Mapping[str, Any]) -> Any:
-        pattern = RESOURCES["OutcomeRule"]["Properties"]["EventPattern"]
-        for entry in request["Entries"]:
-            event = {
-                "source": entry["Source"],
-                "detail-type": entry["DetailType"],
-                "resources": entry["Resources"],
-                "time": "2027-01-15T08:00:00Z",
-                "detail": json.loads(entry["Detail"]),
-            }
-            self.events.append(event)
-            if entry["DetailType"] in pattern["detail-type"]:
-                send = partial(self.queues["NotificationQueue"].send, json.dumps(event))
-                self.kernel.after(0.2, send)
-        return {"FailedEntryCount": 0, "Entries": [{} for _ in request["Entries"]]}
-
     def _execution_ended(self, execution: Execution) -> None:
         pattern = _properties("settle")["Events"]["ExecutionEnded"]["Properties"]["Pattern"]
         if execution.status not in pattern["detail"]["status"]:
@@ -322,7 +311,7 @@ class Cloud:
             s3=S3(self.storage, wire),
             sts=Client("sts", "AssumeRole", "assume_role", lambda _: {"Credentials": {}}, wire),
             sqs=sqs,
-            events=Client("events", "PutEvents", "put_events", self._put_events, wire),
+            events=Client("events", "PutEvents", "put_events", self.bus.put_events, wire),
             step_functions=StepFunctions(self.machine, wire),
             secrets=Client(
                 "secretsmanager",

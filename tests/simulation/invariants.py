@@ -108,7 +108,7 @@ class Invariants:
         name = f"Retake {job['state'].capitalize()}"
         if not any(
             event["detail-type"] == name and event["detail"].get("job") == job["id"]
-            for event in self._cloud.events
+            for event in self._cloud.bus.events
         ):
             self.note(f"{job['key']} was settled without an event")
 
@@ -238,7 +238,7 @@ class Invariants:
             if job["state"] in ENDED and "follow_up" in job:
                 self.note(f"{job['key']} is {job['state']}, but not settled")
         for queue in cloud.queues.values():
-            for message in queue.dead:
+            for message in queue.dead.messages.values() if queue.dead else ():
                 self.note(f"a dead letter: {message.body[:200]}")
         leased = cloud.leases() & {job["id"] for job in jobs if job["state"] in ENDED}
         if leased:

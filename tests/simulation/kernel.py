@@ -60,6 +60,14 @@ class Kernel:
             self.now = max(self.now, at)
             action()
 
+    def run_for(self, seconds: float) -> None:
+        """Do what is on the agenda for some time."""
+        end = self.now + seconds
+        while self._agenda and self._agenda[0][0] <= end:
+            self.now, _, action = heapq.heappop(self._agenda)
+            action()
+        self.now = end
+
     def log(self, line: str) -> None:
         """Add a line to the trace."""
         who = self.current.name if self.current else "-"

@@ -143,13 +143,6 @@ BUGS = [
         "                self._waker.wake(entry.id)\n",
     ),
     Bug(
-        "the request is not stored before anything else",
-        f"{PACKAGE}/services/submit.py",
-        "        if not self._jobs.claim_request(request_id, job.correlation_id):\n",
-        "        self._wait_loops.start(job)\n"
-        "        if not self._jobs.claim_request(request_id, job.correlation_id):\n",
-    ),
-    Bug(
         "a result that is ready is not delivered",
         "statemachine/modify_video.asl.json",
         "$states.input.next = 'FETCH'",

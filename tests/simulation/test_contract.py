@@ -9,9 +9,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from local.cloud import CREDENTIALS, CloudConfig
-from local.cloud.processes import stop
-from local.cloud.servers import start_ministack
+from local.cloud import CREDENTIALS
 from tests.support import mocked
 from tests.support.aws.dynamodb import Database, Table
 from tests.support.aws.s3 import S3, Storage
@@ -39,16 +37,6 @@ class Services(NamedTuple):
 
     table: Any
     s3: Any
-
-
-@pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The emulator of the embedded cloud, without a stack; its URL."""
-    pids: list[int] = []
-    try:
-        yield start_ministack(CloudConfig(), tmp_path_factory.mktemp("emulator"), pids)
-    finally:
-        stop(pids)
 
 
 @pytest.fixture(scope="module")
