@@ -174,7 +174,7 @@ def seconds_since(moment: datetime, until: datetime | None = None) -> float:
 
 
 def paid_usd(entry: Entry) -> float:
-    """Return what a job costs; unknown costs count with the price that is booked for them."""
+    """Return what a job costs; unknown costs count with their estimates."""
     return of_job(entry).usd if isinstance(entry, Job) else 0.0
 
 

@@ -50,6 +50,7 @@ class DropOptions:
         rerun: the number of the take; replaces the one in a sidecar.
         size: the most pixels of the short side that are sent.
         sound: whether the film gets the sound of the clip.
+        max_usd: what each clip may cost.
     """
 
     prompt: str | None = None
@@ -59,6 +60,7 @@ class DropOptions:
     rerun: int | None = None
     size: int | str | None = None
     sound: str | None = None
+    max_usd: float | None = None
 
     @property
     def describe_clips(self) -> bool:
@@ -314,6 +316,7 @@ def _with_options(own: Fields, options: DropOptions, mode: str | None) -> Fields
         "mode": mode,
         "size": options.size,
         "sound": options.sound,
+        "max_usd": options.max_usd,
     }
     if options.first_frame and "first_frame_url" not in own:
         given["first_frame"] = _named_by_content(options.first_frame)

@@ -107,6 +107,11 @@ class Stack:
         return float(self.parameters.get("DailyBudgetUsd", 25))
 
     @property
+    def max_job_usd(self) -> float:
+        """Return what one job may cost, unless its sidecar says more."""
+        return float(self.parameters.get("MaxJobUsd", 5))
+
+    @property
     def uses_kms(self) -> bool:
         """Tell whether the buckets encrypt with a key of AWS KMS."""
         return bool(self.parameters.get("KmsKeyArn"))

@@ -11,12 +11,12 @@ from threading import Event
 
 from boto3.s3.transfer import TransferConfig
 
-from retake.domain.admission import PRICE_USD
 from retake.domain.input_files import InputFile
 from retake.domain.intake import Candidate, Known, Refuse, Start, Wait, decide
 from retake.domain.job import Job
 from retake.domain.json_form import Fields
 from retake.domain.limits import MAX_JSON_BYTES, MAX_KEY_BYTES
+from retake.domain.prices import Estimate, Prices, Work
 from retake.domain.refusal import Refusal
 
 from .console import now
@@ -39,6 +39,7 @@ class ReadyDrop:
         decision: what the functions do once all files are in the bucket.
         changed_keys: the keys whose content is not in the bucket, in the order of the upload.
         removes_clip: whether another clip must be removed from the bucket first.
+        prices: what the functions have learned.
     """
 
     planned: PlannedDrop
@@ -46,6 +47,7 @@ class ReadyDrop:
     decision: Start | Known
     changed_keys: tuple[str, ...]
     removes_clip: bool
+    prices: Prices
 
     @property
     def known_job(self) -> Job | None:
@@ -60,9 +62,23 @@ class ReadyDrop:
         return isinstance(self.decision, Start) and self.decision.replaces is not None
 
     @property
+    def estimate(self) -> Estimate | None:
+        """Return what it will cost; `None` if it costs nothing."""
+        if not isinstance(self.decision, Start):
+            return None
+        found, sidecar = self.planned.found, self.planned.sidecar
+        return self.prices.estimate(Work.of(found, sidecar.short_side) if found else None)
+
+    @property
     def price_usd(self) -> float:
         """Return what is booked for the drop."""
-        return PRICE_USD if isinstance(self.decision, Start) else 0.0
+        return self.estimate.usd if self.estimate else 0.0
+
+    @property
+    def usd_by_size(self) -> dict[str, float]:
+        """Return what it would cost at each size; empty if that is not known."""
+        is_known = self.estimate and self.planned.found
+        return self.prices.by_size(self.planned.found) if is_known and self.planned.found else {}
 
     @property
     def changes_clip(self) -> bool:
@@ -111,12 +127,20 @@ def assess(stack: Stack, planned: Iterable[PlannedDrop]) -> tuple[list[ReadyDrop
     with ThreadPoolExecutor(PARALLEL_UPLOADS) as pool:
         compared = list(pool.map(lambda drop: _compare(stack, drop), planned))
     known = stack.jobs.get_many(drop.job_id for drop in compared)
+    prices = stack.admission.read().prices
     ready: list[ReadyDrop] = []
     rejections: list[Rejection] = []
     for drop in compared:
         match decide(replace(drop.candidate, job=known.get(drop.job_id))):
-            case Start() | Known() as decision:
-                ready.append(drop.ready(decision))
+            case Start() as start:
+                found, sidecar = drop.planned.found, drop.planned.sidecar
+                refusal = prices.refusal(found, sidecar, stack, drop.candidate.cap)
+                if refusal:
+                    rejections.append(Rejection(drop.planned.clip, refusal))
+                else:
+                    ready.append(drop.ready(start, prices))
+            case Known() as known_content:
+                ready.append(drop.ready(known_content, prices))
             case Refuse(refusal):
                 rejections.append(Rejection(drop.planned.clip, refusal))
             case Wait(message):  # whatever a clip can wait for is dropped with it
@@ -138,13 +162,14 @@ class _Compared:
         """Return the id of the job that the drop has, or gets."""
         return self.candidate.known_job_id or ""
 
-    def ready(self, decision: Start | Known) -> ReadyDrop:
+    def ready(self, decision: Start | Known, prices: Prices) -> ReadyDrop:
         return ReadyDrop(
             planned=self.planned,
             job_id=self.job_id,
             decision=decision,
             changed_keys=self.changed_keys,
             removes_clip=self.removes_clip,
+            prices=prices,
         )
 
 

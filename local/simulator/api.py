@@ -120,7 +120,7 @@ class Api:
         return {
             "status": job.state,
             "request_id": job.request_id,
-            "metrics": job.metrics(self._state.credits),
+            "metrics": job.metrics(self._state.credits, self._state.settings_of(job).reports),
         }
 
 

@@ -52,11 +52,12 @@ class Job:
         self.ended = time.time()
         self.error = error
 
-    def metrics(self, credits_left: float) -> dict[str, Any]:
+    def metrics(self, credits_left: float, reports: str = "cost") -> dict[str, Any]:
         """Return Segmind's metrics: none before the end, and no cost if the request FAILED.
 
         Parameters:
             credits_left: the account's balance in USD.
+            reports: what it says about the price; see the settings.
         """
         if not self.ended:
             return {}
@@ -68,8 +69,9 @@ class Job:
             "total_time": round(queued + processed, 3),
             "retry_count": 0,
         }
-        if self.is_paid:
-            metrics |= {"cost": self.price, "remaining_credits": credits_left}
+        if self.is_paid and reports != "nothing":
+            cost = {"cost": self.price, "zero": 0.0, "absurd": 1e6}[reports]
+            metrics |= {"cost": cost, "remaining_credits": credits_left}
         return metrics
 
     def as_json(self) -> dict[str, Any]:

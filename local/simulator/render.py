@@ -10,6 +10,7 @@ import asyncio
 import functools
 import ssl
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,26 @@ class RenderError(Exception):
     """The request cannot be rendered; the text is the error of its FAILED response."""
 
 
+@dataclass(frozen=True)
+class Picture:
+    """What a clip's picture is.
+
+    Attributes:
+        width: pixels.
+        height: pixels.
+        seconds: how long it is shown.
+    """
+
+    width: int
+    height: int
+    seconds: float
+
+    def units(self, billing: str) -> float:
+        """Return for how many requests, seconds, or megapixels of the result it is billed."""
+        megapixels = self.width * self.height * self.seconds * FRAME_RATE / 1e6
+        return {"request": 1.0, "second": self.seconds, "megapixel": megapixels}[billing]
+
+
 def check(body: Mapping[str, Any]) -> None:
     """Raise RenderError if a field of a request is not valid."""
     if not body.get("video_url"):
@@ -66,13 +87,16 @@ def _is_http_url(url: object) -> bool:
     return isinstance(url, str) and url.lower().startswith(("http://", "https://"))
 
 
-async def render(body: Mapping[str, Any], target: Path, drift_frames: int = 0) -> None:
+async def render(body: Mapping[str, Any], target: Path, drift_frames: int = 0) -> Picture:
     """Render a request.
 
     Parameters:
         body: its fields, which `check` has accepted.
         target: the MP4 file to write.
         drift_frames: by how many frames the result is too long; below 0, too short.
+
+    Returns:
+        The picture of the clip, which is what is billed.
 
     Raises:
         RenderError: the request cannot be rendered.
@@ -82,9 +106,10 @@ async def render(body: Mapping[str, Any], target: Path, drift_frames: int = 0) -
         await fetch("video_url", body["video_url"], clip)
         if body.get("first_frame_url"):
             await fetch("first_frame_url", body["first_frame_url"], image)
-        width, seconds = await asyncio.to_thread(probe, clip)
-        frames = max(1, round(seconds * FRAME_RATE) + drift_frames)
-        await _restyle(clip, image, width, body.get("mode", DEFAULT_MODE), frames, target)
+        picture = await asyncio.to_thread(probe, clip)
+        frames = max(1, round(picture.seconds * FRAME_RATE) + drift_frames)
+        await _restyle(clip, image, picture.width, body.get("mode", DEFAULT_MODE), frames, target)
+        return picture
     finally:
         clip.unlink(missing_ok=True)
         image.unlink(missing_ok=True)
@@ -161,8 +186,8 @@ def _check_signature(name: str, start: bytes) -> None:
         raise RenderError("first_frame_url: not a PNG, JPEG or WebP image")
 
 
-def probe(clip: Path) -> tuple[int, float]:
-    """Return a clip's width in pixels and the duration of its picture in seconds.
+def probe(clip: Path) -> Picture:
+    """Return what a clip's picture is.
 
     Raises:
         RenderError: it is not what the model certainly takes.
@@ -199,7 +224,7 @@ def probe(clip: Path) -> tuple[int, float]:
     ):
         if is_wrong:
             raise RenderError(f"video_url: the video is {what}")
-    return frame.width, seconds
+    return Picture(frame.width, frame.height, seconds)
 
 
 def _boxes(clip: Path) -> tuple[list[bytes], bytes]:

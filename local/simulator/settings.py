@@ -19,6 +19,8 @@ SHAPES = (
     "unknown",
 )
 JSON_SHAPES = tuple(f"json:{name}" for name in SHAPES if name.startswith("output"))
+BILLINGS = ("request", "second", "megapixel")
+REPORTS = ("cost", "nothing", "zero", "absurd")
 FAILURE_FORMS = ("error", "detail", "detail_list")
 
 
@@ -54,6 +56,10 @@ class JobSettings:
         default=422, metadata=_help("HTTP status of a FAILED request: 422 or 200")
     )
 
+    billing: str = field(
+        default="request", metadata=_help("what the price is for: " + ", ".join(BILLINGS))
+    )
+    reports: str = field(default="cost", metadata=_help("price in results: " + ", ".join(REPORTS)))
     drift_frames: int = field(
         default=0, metadata=_help("frames by which a result is too long; below 0, too short")
     )
@@ -66,6 +72,8 @@ class JobSettings:
                 raise ValueError(f"{item.name}: must not be negative")
         check_choice("shape", self.shape, SHAPES + JSON_SHAPES)
         check_choice("fail_as", self.fail_as, FAILURE_FORMS)
+        check_choice("billing", self.billing, BILLINGS)
+        check_choice("reports", self.reports, REPORTS)
         check_choice("failed_status", self.failed_status, (200, 422))
 
 
@@ -79,7 +87,7 @@ class Settings(JobSettings):
     )
     credits: float = field(default=100.0, metadata=_help("balance in USD"))
     price: float = field(
-        default=0.60, metadata=_help("price of a request in USD, unless it ends FAILED")
+        default=0.60, metadata=_help("price in USD, unless a request ends FAILED; see billing")
     )
     no_credits_status: int = field(
         default=406, metadata=_help("HTTP status without credits: 406 or 402")

@@ -53,6 +53,12 @@ class State:
         self.jobs[job.request_id] = job
         self.credits = round(self.credits - job.price, 4)
 
+    def charge(self, job: Job, usd: float) -> None:
+        """Charge a request what it costs, instead of what it was charged."""
+        self.refund(job)
+        job.price = usd
+        self.credits = round(self.credits - usd, 4)
+
     def refund(self, job: Job) -> None:
         """Give back what a request was charged."""
         self.credits = round(self.credits + job.price, 4)

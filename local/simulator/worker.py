@@ -53,7 +53,10 @@ class Worker:
             check(job.body)
             if not settings.fail:
                 async with self._slots:
-                    await render(job.body, self.file_of(job), settings.drift_frames)
+                    target = self.file_of(job)
+                    picture = await render(job.body, target, settings.drift_frames)
+                usd = settings.price * picture.units(settings.billing)
+                self._state.charge(job, round(usd, 4))
             await asyncio.sleep(job.started + settings.render_seconds - time.time())
             if settings.fail:
                 raise RenderError(settings.fail)

@@ -1,4 +1,4 @@
-"""`retake cost` adds up what was paid: by day, by folder, and what is left of today's budget."""
+"""`retake cost` adds up what was paid, and shows what is left of today's budget."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -26,7 +26,10 @@ def cost(
         int, typer.Option("--limit", min=1, help="Number of days and folders to list.")
     ] = 14,
 ) -> None:
-    """Show costs by day and folder, and today's remaining budget."""
+    """Show estimated and real costs, and today's remaining budget.
+
+    They are added up by day, folder, mode and size.
+    """
     session: Session = context.obj
     stack = session.stack
     value = report(read_costs(stack, prefix), todays_budget(stack))
@@ -37,21 +40,16 @@ def report(costs: Iterable[CostSum], today: TodaysBudget) -> Sums:
     """Add up what jobs cost.
 
     Returns:
-        The sums by the day of the submit (UTC), newest first; by folder, most expensive first;
-        the total; and today's budget.
+        The sums by the day of the submit (UTC), newest first; by folder, mode and size, most
+        expensive first; the total; and today's budget.
     """
-    days: defaultdict[str, list[CostSum]] = defaultdict(list)
-    folders: defaultdict[str, list[CostSum]] = defaultdict(list)
-    every: list[CostSum] = []
-    for each in costs:
-        days[each.day].append(each)
-        folders[each.folder].append(each)
-        every.append(each)
-    by_day = [{"day": day, **_sum(each)} for day, each in sorted(days.items(), reverse=True)]
-    by_folder = [{"folder": folder, **_sum(each)} for folder, each in folders.items()]
+    every = list(costs)
+    by_day = _group(every, "day")
     return {
-        "days": by_day,
-        "folders": sorted(by_folder, key=lambda sums: -sums["usd"]),
+        "days": sorted(by_day, key=lambda sums: str(sums["day"]), reverse=True),
+        "folders": _group(every, "folder"),
+        "modes": _group(every, "mode"),
+        "sizes": _group(every, "size"),
         "total": _sum(every),
         "today": {
             "spent_usd": today.booked,
@@ -73,24 +71,46 @@ def draw(value: Sums, limit: int) -> Group:
         "",
         _table("folder", [(printable(sums["folder"]), sums) for sums in value["folders"]], limit),
         "",
+        _table("mode", [(sums["mode"], sums) for sums in value["modes"]], limit),
+        "",
+        _table("size", [(sums["size"], sums) for sums in value["sizes"]], limit),
+        "",
         Text(f"total: {usd(total['usd'])} USD for {count(total['jobs'], 'job')}", "bold"),
     )
 
 
 def _sum(costs: Sequence[CostSum]) -> Sums:
-    jobs = sum(each.jobs for each in costs)
-    return {"jobs": jobs, "usd": round(sum(each.usd for each in costs), 2)}
+    return {
+        "jobs": sum(each.jobs for each in costs),
+        "estimated_usd": round(sum(each.estimated_usd for each in costs), 2),
+        "usd": round(sum(each.usd for each in costs), 2),
+        "unpriced_jobs": sum(each.unpriced_jobs for each in costs),
+    }
+
+
+def _group(costs: Iterable[CostSum], name: str) -> list[Sums]:
+    """Add up what has the same value of a field, most expensive first."""
+    groups: defaultdict[str, list[CostSum]] = defaultdict(list)
+    for each in costs:
+        groups[getattr(each, name)].append(each)
+    sums: list[Sums] = [{name: value, **_sum(each)} for value, each in groups.items()]
+    return sorted(sums, key=lambda each: -each["usd"])
 
 
 def _table(name: str, lines: Sequence[tuple[str, Sums]], limit: int) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column(name, overflow="fold", min_width=20)
     table.add_column("jobs", justify="right", no_wrap=True)
+    table.add_column("estimated", justify="right", no_wrap=True)
     table.add_column("USD", justify="right", no_wrap=True)
+
+    def add(label: Text, *rows: Sums) -> None:
+        figures = (sum(row[each] for row in rows) for each in ("jobs", "estimated_usd", "usd"))
+        job_count, estimated, paid = figures
+        table.add_row(label, str(job_count), usd(estimated), usd(paid))
+
     for label, sums in lines[:limit]:
-        table.add_row(Text(label), str(sums["jobs"]), usd(sums["usd"]))
+        add(Text(label), sums)
     if rest := [sums for _, sums in lines[limit:]]:
-        more = Text(f"{len(rest)} more", "dim")
-        job_count = sum(sums["jobs"] for sums in rest)
-        table.add_row(more, str(job_count), usd(sum(sums["usd"] for sums in rest)))
+        add(Text(f"{len(rest)} more", "dim"), *rest)
     return table

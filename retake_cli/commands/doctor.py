@@ -17,9 +17,9 @@ from rich.text import Text
 
 from retake.aws.dynamodb import error_code
 from retake.aws.secrets import ApiKey
-from retake.domain.admission import PRICE_USD
 from retake.domain.job import FollowUpQueue, HoldReason, Listing
 from retake.domain.limits import OVERDUE_SECONDS
+from retake.domain.prices import FLAT_USD
 from retake.domain.status_file import printable
 
 from .. import jobs
@@ -30,6 +30,7 @@ from ..stack import Stack
 
 RESPONSE_SECONDS = 15
 MAX_RESPONSE_BYTES = 10_000
+MAX_DRIFT = 0.25  # of costs from their estimates in a day; also in the alarm of the template
 FEW_CLIPS = 10  # that the credits cover, before a warning
 FEW_EXECUTIONS = 50  # that Lambda runs at once; a new account has 10
 LINK_SECONDS = 60  # that the link is valid which is tried
@@ -170,6 +171,7 @@ def _checks() -> list[Check]:
         ("links", check_links),
         ("key", check_key),
         ("admission", check_admission),
+        ("prices", check_prices),
         ("queues", check_queues),
         ("jobs", check_jobs),
     ]
@@ -305,11 +307,27 @@ def check_admission(stack: Stack) -> Iterator[Finding]:
         yield Finding("hold", FINE, "the circuit is closed: jobs can be submitted")
     today = todays_budget(stack)
     what = f"{usd(today.booked)} of {usd(today.limit)} USD spent or booked today"
-    if today.left >= PRICE_USD:
+    if today.left > 0 and not today.is_exhausted:
         yield Finding("budget", FINE, what)
     else:
         cure = "wait for midnight UTC, or deploy with a higher DailyBudgetUsd"
         yield Finding("budget", WARNING, what, cure)
+
+
+def check_prices(stack: Stack) -> Iterator[Finding]:
+    """Check whether jobs cost what they were estimated to cost."""
+    admission = stack.admission.read()
+    rate = f"jobs are estimated with {admission.prices.describe()}"
+    budget = admission.budget.at(time.time())
+    drift = budget.drift()
+    if abs(drift) <= MAX_DRIFT:
+        yield Finding("prices", FINE, rate)
+        return
+    what = (
+        f"{count(budget.compared, 'job')} of today cost {drift:+.0%} of what was estimated; {rate}"
+    )
+    cure = "estimates follow within some 20 jobs; compare with Segmind's prices"
+    yield Finding("prices", WARNING, what, cure)
 
 
 def check_queues(stack: Stack) -> Iterator[Finding]:
@@ -336,13 +354,13 @@ def check_jobs(stack: Stack) -> Iterator[Finding]:
 
 
 def _rate_balance(balance: float) -> Finding:
-    if balance < PRICE_USD:
+    if balance < FLAT_USD:
         what = f"{usd(balance)} USD left at Segmind, less than the price of a clip"
         cure = "add credits at Segmind; held jobs continue automatically"
         return Finding("credits", PROBLEM, what, cure)
-    clips = count(int(balance / PRICE_USD), "clip")
-    what = f"{usd(balance)} USD left at Segmind, enough for about {clips}"
-    if balance < FEW_CLIPS * PRICE_USD:
+    clips = count(int(balance / FLAT_USD), "clip")
+    what = f"{usd(balance)} USD left at Segmind, enough for about {clips} at {usd(FLAT_USD)} USD"
+    if balance < FEW_CLIPS * FLAT_USD:
         return Finding("credits", WARNING, what, "add credits at Segmind soon")
     return Finding("credits", FINE, what)
 

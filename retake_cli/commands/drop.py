@@ -71,6 +71,10 @@ def drop(
             help="Most pixels of the short side that are sent: 1080, 720, 540, or source."
         ),
     ] = None,
+    max_usd: Annotated[
+        float | None,
+        typer.Option(min=0.01, help="What each clip may cost, instead of the stack's MaxJobUsd."),
+    ] = None,
     sound: Annotated[
         str | None, typer.Option(help="Sound of the films: keep, the clip's; or none.")
     ] = None,
@@ -101,6 +105,7 @@ def drop(
         rerun=rerun,
         size=int(size) if size and size.isdecimal() else size,
         sound=sound,
+        max_usd=max_usd,
     )
     command = DropCommand(stack=session.stack, screen=session.screen)
     if dry_run:
@@ -131,6 +136,7 @@ class DropCommand:
             "presets": _preset_keys(drops),
             "refused": _rejections_json(rejections),
             "usd": round(_total_usd(drops), 2),
+            "usd_by_size": _usd_by_size(drops),
             "budget_left_usd": round(todays_budget(self._stack).left, 2),
         }
         self._screen.show(value, self._plan(drops, "nothing was dropped"))
@@ -244,6 +250,12 @@ class DropCommand:
         if total > left:
             sums += f"; {usd(left)} USD of today's budget is left, the rest waits for later days"
         lines: list[Text] = []
+        by_size = _usd_by_size(drops)
+        if len(set(by_size.values())) > 1:
+            listed = ", ".join(f"{usd(price)} at {size}" for size, price in by_size.items())
+            lines.append(Text(f"in all, in USD by --size: {listed}", "dim"))
+        if rates := dict.fromkeys(drop.estimate.rate for drop in drops if drop.estimate):
+            lines.append(Text(f"estimated with {' and '.join(rates)}", "dim"))
         if len(drops) > SHOWN_DROPS:
             lines.append(Text(f"… and {len(drops) - SHOWN_DROPS} more", "dim"))
         for key in _preset_keys(drops):
@@ -306,6 +318,15 @@ def _total_usd(drops: Sequence[ReadyDrop]) -> float:
     return sum(drop.price_usd for drop in drops)
 
 
+def _usd_by_size(drops: Sequence[ReadyDrop]) -> dict[str, float]:
+    """Return what all drops would cost together at each size."""
+    totals: dict[str, float] = {}
+    for drop in drops:
+        for size, price in drop.usd_by_size.items():
+            totals[size] = round(totals.get(size, 0.0) + price, 2)
+    return totals
+
+
 def _preset_keys(drops: Sequence[ReadyDrop]) -> list[str]:
     return sorted(
         {drop.planned.preset_key for drop in drops if drop.planned.preset_body is not None}
@@ -321,6 +342,8 @@ def _drop_json(drop: ReadyDrop) -> dict[str, Any]:
         "found": drop.planned.found and drop.planned.found.describe(),
         "done": list(drop.planned.steps),
         "usd": drop.price_usd,
+        "usd_by_size": drop.usd_by_size,
+        "rate": drop.estimate and drop.estimate.rate,
         "known": drop.known_job and drop.known_job.state,
     }
 

@@ -9,7 +9,6 @@ import typer
 from rich.text import Text
 
 from retake.domain import sidecar
-from retake.domain.admission import PRICE_USD
 from retake.domain.input_files import (
     Drop,
     FileKind,
@@ -82,7 +81,7 @@ def retry(
     else:
         picked = [jobs.find(table, name)[0] for name in names or []]
     if dry_run:
-        outcomes = [Outcome(entry.key) for entry in picked]
+        outcomes = [Outcome(entry.key, price_usd=_price_usd(entry)) for entry in picked]
     else:
         outcomes = [retry_entry(session.stack, entry) for entry in picked]
     lines = [_line(outcome, dry_run=dry_run) for outcome in outcomes]
@@ -100,15 +99,12 @@ class Outcome:
     Attributes:
         key: the clip's key.
         refused: why it is not retried; empty when its files were dropped again.
+        price_usd: what it is expected to cost.
     """
 
     key: str
     refused: str = ""
-
-    @property
-    def price_usd(self) -> float:
-        """Return what is booked for it."""
-        return 0.0 if self.refused else PRICE_USD
+    price_usd: float = 0.0
 
 
 def retry_entry(stack: Stack, entry: Entry) -> Outcome:
@@ -133,9 +129,14 @@ def retry_entry(stack: Stack, entry: Entry) -> Outcome:
         restarts = isinstance(decision, Start) and decision.replaces
         if is_expired or (restarts and restarts.id == entry.id):
             stack.put_json(files.sidecar_key, body)
-            return Outcome(entry.key)
+            return Outcome(entry.key, price_usd=_price_usd(entry))
         refused = _explain(entry, candidate, decision)
     return Outcome(entry.key, refused)
+
+
+def _price_usd(entry: Entry) -> float:
+    """Return what a job is expected to cost."""
+    return entry.expected_usd if isinstance(entry, Job) else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

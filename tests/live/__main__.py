@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from local.cloud import CREDENTIALS
-from retake.domain.admission import PRICE_USD
+from retake.domain.prices import FLAT_USD
 from tests.live.check import Check
 from tests.live.report import Report, problems
 
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     say = Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print
     if not options.yes or options.max_usd is None:
         command = 'make live ARGS="--yes --max-usd 1"'
-        say(f"Nothing was sent. A check costs about {PRICE_USD:.2f} USD; to run it: {command}")
+        say(f"Nothing was sent. A check costs about {FLAT_USD:.2f} USD; to run it: {command}")
         return 2
     try:
         session, outputs, endpoint = _stack(options.stack, options.outputs)
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='make live ARGS="…"',
-        description=f"Sends one clip to Segmind, for about {PRICE_USD:.2f} USD.",
+        description=f"Sends one clip to Segmind, for about {FLAT_USD:.2f} USD.",
     )
     parser.add_argument("--yes", action="store_true", help="confirm that it may cost money")
     parser.add_argument("--max-usd", type=float, help="the most that it may cost")

@@ -15,9 +15,12 @@ from retake.aws.admission_store import AdmissionStore
 from retake.aws.input_store import InputStore
 from retake.aws.job_store import JobStore
 from retake.aws.secrets import ApiKey
-from retake.domain.admission import PRICE_USD, Quotas
-from retake.domain.input_files import sidecar_key, staged_render_key
+from retake.domain.admission import Quotas
+from retake.domain.input_files import InputFile, sidecar_key, staged_render_key
 from retake.domain.job import Job, State
+from retake.domain.prices import FLAT_USD
+from retake.domain.refusal import Refusal
+from retake.domain.sidecar import Sidecar
 from retake.segmind.client import SegmindClient
 from retake.segmind.download import ResultFiles
 from retake.segmind.history import is_ours, read_page
@@ -85,13 +88,28 @@ class Check:
 
     def refusal(self, max_usd: float) -> str | None:
         """Say why the check must not start; return `None` if it may."""
-        if not (isfinite(max_usd) and max_usd >= PRICE_USD):
-            price = f"a clip costs about {PRICE_USD:.2f} USD"
+        if not (isfinite(max_usd) and max_usd >= FLAT_USD):
+            price = f"a clip costs about {FLAT_USD:.2f} USD"
             return f"{price}, which --max-usd {max_usd:g} does not cover"
         if not isfinite(self._quotas.daily_budget_usd):
             return "nothing limits what the stack may spend today; deploy it with a DailyBudgetUsd"
-        denial = self._admission.check("live check")
-        return f"the stack would hold the clip: {denial.message}" if denial else None
+        verdict = self._admission.check(self._example())
+        if isinstance(verdict, Refusal):
+            return f"the stack would refuse the clip: {verdict.reason}"
+        return f"the stack would hold the clip: {verdict.message}" if verdict else None
+
+    def _example(self) -> Job:
+        """Return a job that admission control can judge."""
+        clip = InputFile(self.clip_key, "", 0, datetime.now(UTC))
+        return Job(
+            id="live check",
+            state=State.CLAIMED,
+            bucket=self._bucket,
+            key=clip.key,
+            drop_version="",
+            clip=clip,
+            sidecar=Sidecar(prompt=PROMPT),
+        )
 
     def run(self, folder: Path, patience_seconds: float) -> Report:
         """Drop the clip, follow it, and report what was found.
@@ -106,7 +124,7 @@ class Check:
         budget = self._quotas.daily_budget_usd
         limit = f"in any case, the stack spends at most {budget:g} USD today"
         where = f"s3://{self._bucket}/{self.clip_key}"
-        self._say(f"dropped {where}, for about {PRICE_USD:.2f} USD; {limit}")
+        self._say(f"dropped {where}, for about {FLAT_USD:.2f} USD; {limit}")
         job = self._follow(time.time() + patience_seconds)
         report: Report = {"job": _of_job(job)}
         if job and job.request_id:
@@ -232,7 +250,8 @@ class Check:
 
 def _quotas(variables: Variables) -> Quotas:
     budget = float(variables.get("DAILY_BUDGET_USD", "inf"))
-    return Quotas(int(variables["REQUESTS_PER_MINUTE"]), budget)
+    limit = float(variables.get("MAX_JOB_USD", "inf"))
+    return Quotas(int(variables["REQUESTS_PER_MINUTE"]), budget, limit)
 
 
 def _segmind(variables: Variables, secrets_manager: Any) -> SegmindClient:

@@ -9,6 +9,7 @@ from random import Random
 from types import CodeType, ModuleType, SimpleNamespace
 from typing import Any
 from unittest import mock
+from urllib.parse import unquote, urlsplit
 
 import httpx
 from botocore.exceptions import (
@@ -22,6 +23,7 @@ from retake import bootstrap
 from retake.bootstrap import Application
 from retake.domain.admission import Quotas
 from retake.domain.footage import Footage
+from retake.domain.prices import Work
 from retake.domain.refusal import Refusal
 from retake.services.prepare import Prepared
 from retake.settings import Settings
@@ -54,6 +56,7 @@ INPUT, OUTPUT, STAGING = "input", "output", "staging"
 UNFINISHED = 0.05  # the share of renders that cannot be finished
 MAX_SKEW_SECONDS = 1.5  # of a function's clock
 WRITES = ("Put", "Update", "Delete", "Transact", "Send", "Start", "Copy", "Complete", "Publish")
+_BILLED = ("DELIVERED", "LOST")
 _THROTTLED = {"dynamodb": "ThrottlingException", "s3": "SlowDown"}
 
 
@@ -73,6 +76,14 @@ def _properties(function: str) -> dict[str, Any]:
 def _timeout(function: str) -> float:
     default = TEMPLATE["Globals"]["Function"]["Timeout"]
     return float(_properties(function).get("Timeout", default))
+
+
+def footage_of(clip: bytes) -> Footage:
+    """Return what a clip is; its content decides."""
+    dice = Random(clip)
+    width, height = dice.choice(((1280, 720), (960, 540), (720, 1280), (1920, 1080)))
+    seconds = float(dice.randint(2, 12))
+    return replace(FOOTAGE, size=len(clip), seconds=seconds, width=width, height=height)
 
 
 class Media:
@@ -98,7 +109,7 @@ class Media:
         sound = target.with_suffix(".m4a")
         sound.write_bytes(b"sound")
         matched = frame.rename(frame.with_suffix(".jpg")) if frame else None
-        return Prepared(replace(FOOTAGE, size=len(content)), (), target, matched, sound)
+        return Prepared(footage_of(content), (), target, matched, sound)
 
     def finish(
         self, render: Path, sound: Path | None, target: Path, *, footage: Footage, prompt: str
@@ -149,6 +160,7 @@ class Cloud:
         self.storage = Storage(INPUT, OUTPUT, STAGING, clock=lambda: kernel.now)
         self.storage.buckets[INPUT].created = self._object_created
         self.segmind = Segmind(kernel, kernel.dice("segmind"), lambda: self.weather, account)
+        self.segmind.work_of = self._work_of
         self.max_in_flight = Quotas(account.per_minute).max_in_flight
         self.settings = Settings(
             stack_id="stack",
@@ -213,6 +225,23 @@ class Cloud:
             self._execution_ended,
         )
         self._schedule(kernel.dice("schedule"))
+
+    def file_of(self, url: str) -> bytes | None:
+        """Return what Segmind finds under a signed URL."""
+        parts = urlsplit(url)
+        bucket = self.storage.buckets.get((parts.hostname or "").partition(".")[0])
+        found = bucket and bucket.objects.get(unquote(parts.path.removeprefix("/")))
+        return found.body if found else None
+
+    def _work_of(self, body: Mapping[str, Any]) -> Work:
+        return Work.of(footage_of(self.file_of(body["video_url"]) or b""), 1080)
+
+    def unknown_costs(self) -> set[str]:
+        """Return the jobs that have ended, and wait for their costs."""
+        admission = self.database.items.get(("admission", "admission"))
+        bookings = admission["budget"]["bookings"] if admission else {}
+        ended = [item for item in self.database.items.values() if item.get("state") in _BILLED]
+        return {job["id"] for job in ended if job["id"] in bookings and "follow_up" not in job}
 
     def leases(self) -> set[str]:
         """Return the jobs that have a lease."""

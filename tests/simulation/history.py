@@ -5,6 +5,7 @@ import traceback
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -15,7 +16,7 @@ from .cloud import INPUT, Cloud
 from .drops import Plan, plan
 from .invariants import Invariants
 from .kernel import START, Kernel
-from .segmind import Account
+from .segmind import BILLINGS, Account
 from .weather import STORM_SECONDS, Weather
 
 DROPS = 20
@@ -67,14 +68,14 @@ class History:
         self.kernel = Kernel(seed, START + (BEFORE_MIDNIGHT if poor else 0))
         self._patience = PATIENCE_SECONDS
         self._patience += 3 * 86400 if poor else 0
-        self._patience += 2 * SHORT_LIFETIME_SECONDS if loses_results else 0
+        self._patience += 3 * SHORT_LIFETIME_SECONDS if loses_results else 0
         per_minute = dice.choice((5, 20, 50))
         self.account = Account("SG_first", 1000.0, per_minute)
         self.cloud = Cloud(
             self.kernel,
             Weather.of(dice),
             self.account,
-            budget_usd=drops * 0.6 * 0.6 if poor else 1000,
+            budget_usd=max(5, drops * 0.6) if poor else 1000,
             concurrency=dice.choice((10, 10, 1000)),
         )
         self.cloud.segmind.loses_results = loses_results
@@ -113,6 +114,9 @@ class History:
                 dice.uniform(600, STORM_SECONDS),
                 lambda: setattr(self.account, "credits_usd", 1000.0),
             )
+        if dice.random() < 0.2:
+            change = partial(setattr, self.cloud.segmind, "billing", dice.choice(BILLINGS))
+            kernel.after(dice.uniform(0, STORM_SECONDS), change)
         if dice.random() < 0.1:
             self.cloud.segmind.history_fails_until = kernel.now + dice.uniform(600, 6000)
         stops = kernel.dice("stops")
@@ -152,7 +156,7 @@ class History:
                     return False
             elif "follow_up" in item:
                 return False
-        if not cloud.is_audited():
+        if not cloud.is_audited() or cloud.unknown_costs():
             return False
         self._quiet_since = self._quiet_since or kernel.now
         return kernel.now > self._quiet_since + QUIET_SECONDS or not cloud.leases()

@@ -5,16 +5,15 @@ Some are watched at every write and request, the others are checked at the end.
 
 import json
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from .aws import Execution
 from .cloud import INPUT, OUTPUT, Cloud
 from .drops import Plan
 from .kernel import Kernel
-from .segmind import PRICE_USD, Request, day_of
+from .segmind import Request, day_of
 
-BOOKED_USD = 0.60
 FORWARD = {
     None: {"CLAIMED", "REFUSED"},
     "CLAIMED": {"HELD", "SUBMITTING"},
@@ -54,9 +53,7 @@ class Invariants:
         self.reached: Counter[tuple[str, str, str]] = Counter()
         self._clips: dict[str, bytes] = {}
         self._frames: dict[str, bytes | None] = {}
-        self._leases: dict[str, float] = {}
         self._over: set[str] = set()  # runs that have ended; their executions may go on for a while
-        self._uncorrected: set[tuple[str, float]] = set()  # bookings that nobody corrects any more
         cloud.database.written = self._written
         self._pause_began = self._pause_ends = 0.0
         cloud.segmind.accepted = self._accepted
@@ -96,8 +93,6 @@ class Invariants:
         if paid and old != "FAILED" and after.get("request_id") != paid:
             self.note(f"{after['key']} lost its paid request {paid}")
         attention = new == "HELD" and after.get("hold_reason") == "attention"
-        if attention or new == "LOST":  # it is not known whether it was paid, or how much
-            self._uncorrected.add((after["id"], 0))
         if new not in ENDED and "follow_up" not in after and not attention:
             self.note(f"nobody follows up {after['key']}, which is {new}")
         is_settled = old == new in ENDED and "follow_up" in before and "follow_up" not in after
@@ -118,10 +113,6 @@ class Invariants:
         pause_ends = float(after["rate"].get("paused_until", 0))
         if pause_ends > self._pause_ends:
             self._pause_began, self._pause_ends = self._kernel.now, pause_ends
-        for job, end in self._leases.items():
-            if end <= self._kernel.now + 2 and leases.get(job) != end:  # it has expired
-                self._uncorrected.add((job, end))
-        self._leases = leases
         active = [end for end in leases.values() if end > self._kernel.now + 2]
         if len(active) > limit:
             self.note(f"{len(active)} leases, but at most {limit} may be in flight")
@@ -142,12 +133,12 @@ class Invariants:
             self.note("a request was made although Segmind had asked for a pause")
 
     def _accepted(self, request: Request) -> None:
-        clip = self._file_of(request.body["video_url"])
+        clip = self._cloud.file_of(request.body["video_url"])
         if clip is None:
             self.note(f"{request.clip_path} does not exist when its request is accepted")
             return
         self._clips[request.id] = clip
-        self._frames[request.id] = self._file_of(request.body.get("first_frame_url", ""))
+        self._frames[request.id] = self._cloud.file_of(request.body.get("first_frame_url", ""))
         same = [
             other
             for other in self._cloud.segmind.ledger
@@ -155,13 +146,6 @@ class Invariants:
         ]
         if any(not other.fails or other.ends > request.created for other in same):
             self.note(f"paid twice: {request.clip_path} {request.body.get('prompt')!r}")
-
-    def _file_of(self, url: str) -> bytes | None:
-        """Return what Segmind finds under a signed URL."""
-        parts = urlsplit(url)
-        bucket = self._cloud.storage.buckets.get((parts.hostname or "").partition(".")[0])
-        found = bucket and bucket.objects.get(unquote(parts.path.removeprefix("/")))
-        return found.body if found else None
 
     def _identity(self, request: Request) -> tuple[bytes | None, str, bytes | None]:
         return self._clips.get(request.id), request.body.get("prompt", ""), self._frames[request.id]
@@ -199,35 +183,49 @@ class Invariants:
                 self.note(f"nobody knows the paid request {request.id}")
             elif job and job["state"] == "FAILED":
                 self.note(f"{job['key']} is FAILED, but was paid")
-        by_day: Counter[int] = Counter()
-        for request in self._cloud.segmind.ledger:
-            by_day[int(request.created // 86400)] += not request.fails
-        for count in by_day.values():
-            if count * BOOKED_USD > self._cloud.budget_usd + 1e-6:
-                self.note(f"{count} paid requests in a day, over the budget")
-        self._check_booked()
-        billed = sum(not request.fails for request in self._cloud.segmind.ledger) * PRICE_USD
+        self._check_budget(known)
+        billed = sum(each.usd for each in self._cloud.segmind.ledger if not each.fails)
         summed = sum(
             float(item["billed_usd"])
             for key, item in self._cloud.database.items.items()
             if key[0] == "costs"
         )
         unpriced = [job for job in jobs if job["state"] in PAID and "cost_usd" not in job]
+        for job in unpriced:
+            if job["request_id"] in {each.id for each in self._cloud.segmind.ledger}:
+                self.note(f"the cost of {job['key']} is unknown, but in the history")
         if not waits and not unpriced and abs(billed - summed) > 1e-6:
             self.note(f"Segmind billed {billed:.3f} USD, but the sums say {summed:.3f}")
 
-    def _check_booked(self) -> None:
-        """Check that no more is booked for today than was paid, or may have been."""
+    def _check_budget(self, known: Mapping[str, Any]) -> None:
+        """Check what was paid on a day, and what the budget says about the last one."""
+        budgets: defaultdict[str, float] = defaultdict(float)
+        for request in self._cloud.segmind.ledger:
+            if not request.fails:
+                job = known.get(request.id)
+                # A budget is exceeded by no more than what the estimates were wrong.
+                estimate = float(job["estimate"]["usd"]) if job else request.usd
+                budgets[day_of(request.created)] += min(request.usd, estimate)
+        for day, usd in budgets.items():
+            if usd > self._cloud.budget_usd + 1e-6:
+                self.note(f"requests for {usd:.2f} USD on {day}, over the budget")
         admission = self._cloud.database.items.get(("admission", "admission"))
         if admission is None:
             return
         budget = admission["budget"]
-        ledger = self._cloud.segmind.ledger
-        paid = sum(not each.fails and day_of(each.created) == budget["day"] for each in ledger)
-        unknown = len(self._uncorrected) + len(self._cloud.leases())
-        most = PRICE_USD * paid + BOOKED_USD * unknown
-        if float(budget["booked_usd"]) > most + 1e-6:
-            self.note(f"{budget['booked_usd']} USD are booked, but at most {most:.3f} were paid")
+        booked = [each for each in budget["bookings"].values() if each["day"] == budget["day"]]
+        total = float(budget["spent_usd"]) + sum(float(each["usd"]) for each in booked)
+        paid = [
+            each
+            for each in self._cloud.segmind.ledger
+            if not each.fails and day_of(each.created) == budget["day"]
+        ]
+        # A job may be booked just before midnight, and sent just after it.
+        second = 86400
+        sure = sum(each.usd for each in paid if 300 < each.created % second < second - 300)
+        most = sum(each.usd for each in paid)
+        if not booked and not sure - 1e-6 <= total <= most + 1e-6:
+            self.note(f"{total:.3f} USD are spent, but Segmind billed {sure:.3f} to {most:.3f}")
 
     def _check_leftovers(self, jobs: list[Any]) -> None:
         cloud = self._cloud
@@ -302,11 +300,12 @@ class Invariants:
             return state == "REFUSED"
         storm = self._cloud.storm
         gave_up = storm.may_end_functions and "preparing the clip failed" in message
+        is_dear = "it would cost about" in message
         return {
             "DELIVERED": True,
             "HELD": True,  # for a person, or it is noted elsewhere
             "FAILED": storm.render_failed > 0,
-            "REFUSED": storm.submit_rejected > 0 or gave_up,
+            "REFUSED": storm.submit_rejected > 0 or gave_up or is_dear,
             "LOST": self._cloud.segmind.loses_results,
         }.get(state, False)
 

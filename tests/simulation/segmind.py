@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
+from retake.domain.prices import Work
 from tests.support import mp4
 
 from .kernel import Kernel
@@ -25,7 +26,12 @@ FILES = "https://8.8.8.8"
 RECORD_SECONDS = 3600
 REPLICA_SECONDS = 30  # a replica may not know a record for so long
 MAX_HISTORY_LAG_SECONDS = 240  # until the history shows a request
-PRICE_USD = 0.602
+# How it may bill: by the clip, by the second, or by the pixel; nobody is told which.
+BILLINGS: tuple[Callable[[Work], float], ...] = (
+    lambda _: 0.602,
+    lambda work: 0.09 * work.seconds,
+    lambda work: 0.00544 * work.megapixels,
+)
 PAGE = "<html><body>502 Bad Gateway</body></html>"
 
 
@@ -39,10 +45,12 @@ class Request:
         created: when it was accepted.
         starts: when its render starts.
         ends: when it ends.
+        usd: its price.
         fails: whether it ends FAILED; then it is not billed.
         known_from: when all replicas know its record.
         listed_from: when the history shows it.
         shape: of its result.
+        metrics: what its record says about its price.
     """
 
     id: str
@@ -50,10 +58,12 @@ class Request:
     created: float
     starts: float
     ends: float
+    usd: float
     fails: bool
     known_from: float
     listed_from: float
     shape: int
+    metrics: dict[str, Any]
 
     def state(self, now: float) -> str:
         """Return its state."""
@@ -110,6 +120,8 @@ class Segmind:
         problems: what a client must never do, and did.
         arrived: called when a request arrives that AWS has not delayed.
         accepted: called with each request that is accepted.
+        work_of: returns what has to be done for the body of a request.
+        billing: how it bills now.
         history_fails_until: when the list of requests can be read again.
         loses_results: whether some results are gone for good.
     """
@@ -124,6 +136,8 @@ class Segmind:
         self.problems: list[str] = []
         self.arrived: Callable[[], None] = lambda: None
         self.accepted: Callable[[Request], None] = lambda _: None
+        self.work_of: Callable[[dict[str, Any]], Work] = lambda _: Work(0, 0)
+        self.billing = dice.choice(BILLINGS)
         self._by_id: dict[str, Request] = {}
         self._bare_history = dice.random() < 0.3  # without the signatures of URLs
         self._envelope = dice.randrange(4)
@@ -193,7 +207,9 @@ class Segmind:
     def _submit(self, request: httpx.Request) -> httpx.Response:
         process, weather = self._kernel.current, self._weather()
         assert process
-        if self.account.credits_usd < PRICE_USD:
+        body = json.loads(request.read())
+        usd = round(self.billing(self.work_of(body)), 4)
+        if self.account.credits_usd < usd:
             process.faults.add("no credits")
             return _reply(self._dice.choice((402, 406)), {"error": "insufficient credits"})
         if self._hits(weather.submit_rejected):
@@ -202,9 +218,8 @@ class Segmind:
             self._kernel.log(f"submit rejected: {status}")
             words = {429: "rate limit", 400: "prompt is not allowed", 403: "not your model"}
             return _reply(status, {"error": words[status]})
-        body = json.loads(request.read())
-        accepted = self._accept(body)
-        self._kernel.log(f"accepts {accepted.id} for {accepted.clip_path}")
+        accepted = self._accept(body, usd)
+        self._kernel.log(f"accepts {accepted.id} for {accepted.clip_path}: {usd} USD")
         if self._hits(weather.submit_unanswered):
             process.faults.add("submit unanswered")
             kind = self._dice.randrange(5)
@@ -221,7 +236,7 @@ class Segmind:
             process.wait(70)  # the function ends while it waits
         return _reply(200, {"request_id": accepted.id, "status": "QUEUED"})
 
-    def _accept(self, body: dict[str, Any]) -> Request:
+    def _accept(self, body: dict[str, Any], usd: float) -> Request:
         dice, now, weather = self._dice, self._kernel.now, self._weather()
         number = len(self.ledger) + 1
         queued = dice.choice((0, 0, 20, 120)) * dice.random()
@@ -234,21 +249,25 @@ class Segmind:
             created=now,
             starts=now + queued,
             ends=now + queued + render,
+            usd=usd,
             fails=self._hits(weather.render_failed),
             known_from=now + (dice.uniform(0, REPLICA_SECONDS) if late else 0),
             listed_from=now + dice.choice((0, 5, MAX_HISTORY_LAG_SECONDS)) * dice.random(),
             shape=dice.randrange(1, 6) if self._hits(weather.result_odd) else 0,
+            metrics={} if self._hits(weather.cost_missing) else {"cost": usd},
         )
+        if self._hits(weather.cost_missing):
+            request.metrics = {"cost": dice.choice((0, -1, "free", None, 1e6))}
         self.ledger.append(request)
         self._by_id[request.id] = request
-        self.account.credits_usd -= PRICE_USD
+        self.account.credits_usd -= usd
         if request.fails:
-            self._kernel.after(queued + render, self._refund)
+            self._kernel.after(queued + render, lambda: self._refund(usd))
         self.accepted(request)
         return request
 
-    def _refund(self) -> None:
-        self.account.credits_usd += PRICE_USD
+    def _refund(self, usd: float) -> None:
+        self.account.credits_usd += usd
 
     def _lacks(self, request: Request, part: int) -> bool:
         """Tell whether a part of the result of a request is gone: its file (0) or its URL (1)."""
@@ -269,7 +288,7 @@ class Segmind:
         if state == "FAILED":
             return _reply(self._dice.choice((422, 200)), body | self._failure(found))
         if state == "COMPLETED":
-            body["metrics"] = {"total_time": found.ends - found.created, "cost": PRICE_USD}
+            body["metrics"] = {"total_time": found.ends - found.created, **found.metrics}
             if not wants_status:
                 body |= _result(found)
         return _reply(200, body)
@@ -323,8 +342,10 @@ class Segmind:
             "request_body": json.dumps(body) if request.shape % 2 else body,
             "error": "blocked" if state == "FAILED" else None,
         }
-        if state == "COMPLETED" and not self._lacks(request, 1):
-            row |= {"generation_url": request.url, "credits_deduction": PRICE_USD}
+        if state == "COMPLETED":
+            row["credits_deduction"] = request.usd
+            if not self._lacks(request, 1):
+                row["generation_url"] = request.url
         return row
 
     def _file(self, request: httpx.Request) -> httpx.Response:

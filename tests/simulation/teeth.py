@@ -82,16 +82,30 @@ BUGS = [
         "            return None\n",
     ),
     Bug(
-        "the budget is booked twice",
+        "a cost is spent, and stays booked",
         f"{PACKAGE}/domain/admission.py",
-        "booked = self._is_booked_today(job_id, now)",
-        "booked = False",
+        "        rest = {job: each for job, each in today.bookings.items() if job != job_id}\n"
+        "        after = replace(today, bookings=rest)\n"
+        "        if booking.day != today.day:\n",
+        "        after = today\n        if booking.day != today.day:\n",
     ),
     Bug(
         "the budget is not booked",
         f"{PACKAGE}/domain/admission.py",
-        "self.budget if booked else self.budget.book(PRICE_USD, now)",
-        "self.budget",
+        "bookings={**today.bookings, job_id: booking})\n\n    def settle",
+        "bookings=today.bookings)\n\n    def settle",
+    ),
+    Bug(
+        "an unknown cost is never looked up",
+        f"{PACKAGE}/services/bookkeeping.py",
+        "[:MAX_LOOKS]",
+        "[:0]",
+    ),
+    Bug(
+        "a cost that is found later is not added to the sums",
+        f"{PACKAGE}/aws/job_store.py",
+        "return self._write(job, priced, cost_sums.addition(cost_sum.correction(job, priced)))",
+        "return self._write(job, priced)",
     ),
     Bug(
         "an event is trusted: a job is settled because its execution ended",

@@ -37,6 +37,7 @@ class Weather:
         render_failed: renders that end FAILED.
         record_late: records that some replicas do not have at first.
         result_odd: results in a rare shape.
+        cost_missing: results without their price, or with one that is wrong.
     """
 
     throttled: float = 0
@@ -65,6 +66,7 @@ class Weather:
     render_failed: float = 0
     record_late: float = 0
     result_odd: float = 0
+    cost_missing: float = 0
 
     @property
     def may_end_functions(self) -> bool:

@@ -41,6 +41,7 @@ class FakeSegmind:
         self.status_response = Response(200, '{"status": "PROCESSING"}')
         self.result_response = self.history_response = self.status_response
         self.key_reads, self.key_was_rotated = 0, False
+        self.rows_requested: list[str] = []
         self.pages: list[Response] = []
         self.pages_requested: list[tuple[int, str, str]] = []
         self.during: Callable[[], object] = lambda: None
@@ -65,6 +66,7 @@ class FakeSegmind:
         return self.result_response
 
     def history(self, request_id: str) -> Response:
+        self.rows_requested.append(request_id)
         return self.history_response
 
     def refresh_key(self, request: object = None) -> bool:

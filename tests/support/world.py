@@ -195,7 +195,7 @@ class World:
 
     @property
     def booked_usd(self) -> float:
-        return float(self.admission.budget.booked_usd)
+        return float(self.admission.budget.booked(self.clock.now))
 
     def at(self, second: float) -> datetime:
         return datetime.fromtimestamp(second, UTC)

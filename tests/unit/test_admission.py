@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retake.domain.admission import (
+    DAY_SECONDS,
     LEASE_SECONDS,
     LONG_LEASE_SECONDS,
+    LOOK_UP_SECONDS,
+    MAX_BOOKINGS,
     MAX_LOST_RESPONSES,
-    PRICE_USD,
     Admission,
+    Booking,
     Budget,
     Circuit,
     Denial,
@@ -25,6 +27,11 @@ from retake.domain.admission import (
     RequestRate,
 )
 from retake.domain.job import HoldReason
+from retake.domain.preparation import Preparation
+from retake.domain.prices import FLAT_USD, Basis, FolderCap, Prices
+from retake.domain.sidecar import Sidecar
+from tests.support.jobs import new_job
+from tests.support.stand_ins import FOOTAGE
 
 TEMPLATE = Path(__file__).parents[2] / "template.yaml"
 MAX_ITEM_BYTES = 400_000  # of DynamoDB
@@ -47,7 +54,7 @@ WIDE = Quotas(500)
 def admit_all(admission: Any, *job_ids: str, quotas: Quotas = WIDE, now: float = NOON) -> Admission:
     """Admit some jobs, none of which may be denied."""
     for job_id in job_ids:
-        admission = admission.admit(job_id, quotas, now)
+        admission = admission.admit(new_job(job_id), quotas, now)
         assert isinstance(admission, Admission), admission
     return admission
 
@@ -69,7 +76,7 @@ def test_no_minute_has_more_requests_than_allowed_and_leases_stay_bounded(
             admission = admission.release(f"j{number}", now)
             continue
         if step == "admit":
-            after = admission.admit(f"j{number}", quotas, now)
+            after = admission.admit(new_job(f"j{number}"), quotas, now)
         else:
             after = admission.request(quotas, now)
         if not isinstance(after, Denial):
@@ -101,13 +108,13 @@ def test_without_a_free_lease_only_jobs_that_have_one_are_admitted() -> None:
     jobs = [f"j{number}" for number in range(quotas.max_in_flight)]
     admission: Any = admit_all(Admission(), *jobs, quotas=quotas, now=100)
     assert admission.free_slots(quotas, 100) == 0
-    assert admission.admit("other", quotas, 200).reason is HoldReason.CAPACITY
-    assert isinstance(admission.admit("j0", quotas, 200), Admission)
+    assert admission.admit(new_job("other"), quotas, 200).reason is HoldReason.CAPACITY
+    assert isinstance(admission.admit(new_job("j0"), quotas, 200), Admission)
 
 
 def test_releasing_is_idempotent_and_an_expired_lease_is_free() -> None:
     quotas = Quotas(5)
-    admission: Any = Admission().admit("j", quotas, 100)
+    admission: Any = Admission().admit(new_job("j"), quotas, 100)
     released = admission.release("j", 101)
     assert released == released.release("j", 101)
     assert admission.free_slots(quotas, 100 + LEASE_SECONDS + 1) == quotas.max_in_flight
@@ -118,14 +125,14 @@ def test_a_lease_that_a_restarted_job_renewed_is_not_forgotten() -> None:
     later = NOON + LONG_LEASE_SECONDS
     admission = admit_all(admit_all(Admission(), "settled", "restarted"), "restarted", now=later)
     left = admission.release_forgotten(["settled", "restarted"], later)
-    assert (set(left.leases.expire_at), left.budget.booked_usd) == ({"restarted"}, PRICE_USD)
+    assert (set(left.leases.expire_at), left.budget.booked(NOON)) == ({"restarted"}, FLAT_USD)
 
 
 def test_a_denied_job_acquires_no_lease() -> None:
     admission: Any = Admission()
     for _ in range(5):
         admission = admission.request(Quotas(5), 100)
-    assert isinstance(admission.admit("j", Quotas(5), 100), Denial)
+    assert isinstance(admission.admit(new_job("j"), Quotas(5), 100), Denial)
     assert admission.leases.expire_at == {}
 
 
@@ -152,7 +159,7 @@ def test_gaps_between_polls_grow_while_requests_are_scarce() -> None:
 
 def test_during_a_pause_no_request_and_no_job_is_admitted() -> None:
     admission = Admission().pause(90, NOON)
-    denials = [admission.request(WIDE, NOON + 30), admission.admit("j", WIDE, NOON + 30)]
+    denials = [admission.request(WIDE, NOON + 30), admission.admit(new_job("j"), WIDE, NOON + 30)]
     for denial in denials:
         assert isinstance(denial, Denial)
         assert (denial.reason, denial.retry_seconds) == (HoldReason.RATE, 60)
@@ -174,10 +181,10 @@ def test_during_a_pause_there_is_no_free_slot() -> None:
 def test_an_open_circuit_denies_every_job_with_its_reason_until_the_first_probe() -> None:
     admission = Admission().open_circuit(HoldReason.KEY, "invalid_api_key", NOON)
     for later in (0, 59):
-        denial = admission.admit("j", WIDE, NOON + later)
+        denial = admission.admit(new_job("j"), WIDE, NOON + later)
         assert isinstance(denial, Denial)
         assert (denial.reason, denial.message) == (HoldReason.KEY, "invalid_api_key")
-    assert isinstance(admission.admit("j", WIDE, NOON + 60), Admission)
+    assert isinstance(admission.admit(new_job("j"), WIDE, NOON + 60), Admission)
 
 
 def test_one_job_at_a_time_probes_an_open_circuit() -> None:
@@ -186,7 +193,7 @@ def test_one_job_at_a_time_probes_an_open_circuit() -> None:
     assert admission.circuit.opened
     assert admission.circuit.opened.reason is HoldReason.CREDITS
     for job_id in ("other", "probe"):
-        assert isinstance(admission.admit(job_id, WIDE, NOON + 61), Denial)
+        assert isinstance(admission.admit(new_job(job_id), WIDE, NOON + 61), Denial)
 
 
 def test_probes_become_less_frequent_but_come_at_least_every_15_minutes() -> None:
@@ -217,7 +224,7 @@ def test_a_probe_that_is_denied_for_another_reason_uses_up_none(
     if reason is HoldReason.RATE:
         admission = admission.request(quotas, now)
     admission = admission.open_circuit(HoldReason.KEY, "no", now - 60)
-    assert admission.admit("probe", quotas, now).reason is reason
+    assert admission.admit(new_job("probe"), quotas, now).reason is reason
     assert admission.free_slots(quotas, now) == 1
 
 
@@ -270,61 +277,61 @@ def test_lost_responses_do_not_replace_the_reason_of_an_account_in_trouble() -> 
 def test_the_daily_budget_admits_what_it_covers_and_holds_the_rest_until_midnight() -> None:
     quotas = Quotas(500, 1.8)
     admission = admit_all(Admission(), "a", "b", "c", quotas=quotas)
-    denial = admission.admit("d", quotas, NOON)
+    denial = admission.admit(new_job("d"), quotas, NOON)
     assert isinstance(denial, Denial)
     assert denial.reason is HoldReason.BUDGET
     assert "1.8 USD" in denial.message
-    assert (admission.budget.booked_usd, admission.free_slots(quotas, NOON)) == (1.8, 0)
-    assert isinstance(admission.admit("d", quotas, MIDNIGHT - 1), Denial)
-    assert admission.free_slots(quotas, MIDNIGHT) == 3
+    assert (admission.budget.booked(NOON), admission.left_usd(quotas, NOON)) == (1.8, 0)
+    assert isinstance(admission.admit(new_job("d"), quotas, MIDNIGHT - 1), Denial)
+    assert admission.left_usd(quotas, MIDNIGHT) == 1.8
     tomorrow = admit_all(admission, "d", quotas=quotas, now=MIDNIGHT)
-    assert tomorrow.budget.booked_usd == PRICE_USD
+    assert tomorrow.budget.booked(MIDNIGHT) == FLAT_USD
 
 
 def test_without_a_budget_no_job_is_admitted() -> None:
-    assert isinstance(Admission().admit("j", Quotas(50, 0), NOON), Denial)
-    assert Admission().free_slots(Quotas(50, 0), NOON) == 0
+    assert isinstance(Admission().admit(new_job("j"), Quotas(50, 0), NOON), Denial)
+    assert Admission().left_usd(Quotas(50, 0), NOON) == 0
 
 
-@pytest.mark.parametrize(("cost", "booked"), [(0, 0), (0.25, 0.25), (3.5, 3.5), (None, PRICE_USD)])
+@pytest.mark.parametrize(("cost", "booked"), [(0, 0), (0.25, 0.25), (3.5, 3.5), (None, FLAT_USD)])
 def test_the_real_cost_replaces_the_price_once(cost: float | None, booked: float) -> None:
     admission = admit_all(Admission(), "a", "a", "b")
     for _ in range(3):
         admission = admission.release("a", NOON + 100, cost)
-    assert admission.budget.booked_usd == pytest.approx(PRICE_USD + booked)
+    assert admission.budget.booked(NOON) == pytest.approx(FLAT_USD + booked)
 
 
 def test_a_price_that_was_booked_yesterday_is_not_returned_to_todays_budget() -> None:
     yesterday = admit_all(Admission(), "late", now=MIDNIGHT - 30)
     today = admit_all(yesterday, "early", now=MIDNIGHT + 30)
-    assert today.release("late", MIDNIGHT + 60, 0).budget.booked_usd == PRICE_USD
+    assert today.release("late", MIDNIGHT + 60, 0).budget.booked(MIDNIGHT + 60) == FLAT_USD
 
 
 def test_a_lease_that_is_renewed_after_midnight_keeps_todays_budget_correct() -> None:
     yesterday = admit_all(Admission(), "late", now=MIDNIGHT - 30)
     today = admit_all(yesterday, "early", now=MIDNIGHT + 30)
     renewed = admit_all(today, "late", now=MIDNIGHT + 40).release("late", MIDNIGHT + 60, 0)
-    assert renewed.budget.booked_usd == PRICE_USD
+    assert renewed.budget.booked(MIDNIGHT + 60) == FLAT_USD
 
 
 def test_a_price_that_is_booked_in_the_last_second_of_a_day_belongs_to_that_day() -> None:
     yesterday = admit_all(Admission(), "late", now=MIDNIGHT - 0.5)
     today = admit_all(yesterday, "early", now=MIDNIGHT + 30)
-    assert today.release("late", MIDNIGHT + 60, 0).budget.booked_usd == PRICE_USD
+    assert today.release("late", MIDNIGHT + 60, 0).budget.booked(MIDNIGHT + 60) == FLAT_USD
 
 
 def test_a_clock_that_is_slow_at_midnight_does_not_reset_the_budget() -> None:
     first = admit_all(Admission(), "a", now=MIDNIGHT + 0.2)
     second = admit_all(first, "b", now=MIDNIGHT - 0.2)
     third = admit_all(second, "c", now=MIDNIGHT + 0.4)
-    assert third.budget.booked_usd >= 2 * PRICE_USD
+    assert third.budget.booked(MIDNIGHT) >= 2 * FLAT_USD
 
 
 def test_a_budget_that_is_a_multiple_of_the_price_is_used_completely() -> None:
     quotas = Quotas(500, 25.2)
     admission = admit_all(Admission(), *(f"j{n}" for n in range(41)), quotas=quotas)
-    assert admission.free_slots(quotas, NOON) == 1
-    admit_all(admission, "last", quotas=quotas)
+    full = admit_all(admission, "last", quotas=quotas)
+    assert isinstance(full.admit(new_job("more"), quotas, NOON), Denial)
 
 
 COSTS = st.none() | st.integers(0, 200).map(lambda cents: cents / 100)
@@ -345,48 +352,40 @@ def test_the_booked_amount_is_the_sum_over_the_jobs_and_never_exceeds_the_budget
 ) -> None:
     """Every step may happen twice, in any order, and a job may start again."""
     admission, quotas, now = Admission(), Quotas(500, limit), NOON
-    booked: list[float] = []
-    running: dict[str, int] = {}
+    spent, booked, running = 0.0, set[str](), set[str]()
     for step, number, cost, later in visits:
         now, job_id = now + later, f"j{number}"
         if step == "release":
             admission = admission.release(job_id, now, cost)
-            if job_id in running and cost is not None:
-                booked[running[job_id]] = cost
-            running.pop(job_id, None)
+            running.discard(job_id)
+            if job_id in booked and cost is not None:
+                booked.remove(job_id)
+                spent += cost
         else:
-            after = admission.admit(job_id, quotas, now)
+            after = admission.admit(new_job(job_id), quotas, now)
             if isinstance(after, Admission):
                 admission = after
-                if job_id not in running:
-                    running[job_id] = len(booked)
-                    booked.append(PRICE_USD)
-                    assert sum(booked) <= limit + 1e-9
-        assert admission.budget.booked_usd == pytest.approx(sum(booked))
-        assert set(admission.leases.expire_at) == set(running)
+                if job_id not in booked:
+                    assert spent + FLAT_USD * (len(booked) + 1) <= limit + 1e-6
+                booked.add(job_id)
+                running.add(job_id)
+        assert admission.budget.booked(now) == pytest.approx(spent + FLAT_USD * len(booked))
+        assert set(admission.leases.expire_at) == running
 
 
-@given(
-    st.sampled_from([1, 3, 5, 50]),
-    st.integers(0, 900) | st.just(inf),
-    st.integers(0, 900),
-    st.integers(0, 30),
-    st.integers(0, 30),
-)
+@given(st.sampled_from([1, 3, 5, 50]), st.integers(0, 30), st.integers(0, 30))
 def test_as_many_slots_are_free_as_jobs_are_admitted(
-    per_minute: int, cents: float, booked_cents: int, active: int, expired: int
+    per_minute: int, active: int, expired: int
 ) -> None:
-    """The odd half of a cent avoids sums that meet the budget exactly."""
     expire_at = {f"a{n}": int(NOON) + 1 for n in range(active)}
     expire_at |= {f"e{n}": int(NOON) for n in range(expired)}
-    budget = Budget(day="2027-01-01", booked_usd=booked_cents / 100)
-    admission = Admission(leases=Leases(expire_at), budget=budget)
-    quotas, admitted = Quotas(per_minute, cents / 100 + 0.005), 0
+    admission = Admission(leases=Leases(expire_at))
+    quotas, admitted = Quotas(per_minute), 0
     free = admission.free_slots(quotas, NOON)
-    after = admission.admit("n0", quotas, NOON)
+    after = admission.admit(new_job("n0"), quotas, NOON)
     while isinstance(after, Admission):
         admitted += 1
-        after = after.admit(f"n{admitted}", quotas, NOON)
+        after = after.admit(new_job(f"n{admitted}"), quotas, NOON)
     assert free == admitted
 
 
@@ -406,9 +405,134 @@ def test_events_stay_in_the_outbox_until_they_are_published() -> None:
 def test_metrics_describe_the_state() -> None:
     admission = admit_all(Admission(), "a", "b", now=NOON)
     quotas = replace(WIDE, daily_budget_usd=1.5)
+    admission = admission.exhaust_budget("used up", NOON)
     assert admission.open_circuit(HoldReason.KEY, "no", NOON).metrics(quotas, NOON) == {
         "JobsInFlight": 2,
         "CircuitOpen": 1,
         "SpentTodayUsd": 1.2,
         "BudgetExhausted": 1,
+        "PriceDriftPercent": 0,
     }
+    assert admission.metrics(quotas, MIDNIGHT)["BudgetExhausted"] == 0
+
+
+# ─── Bookings ─────────────────────────────────────────────────────────────────────────────────
+
+
+SIDECAR = Sidecar(prompt="ink")
+PREPARED = Preparation(made_of="v1 1080", expires_at=0, footage=FOOTAGE)
+
+
+def learned(usd: float) -> Admission:
+    return Admission(prices=Prices({Basis.CLIP: usd}, 20))
+
+
+def admit_clips(
+    admission: Any, *job_ids: str, quotas: Quotas = WIDE, now: float = NOON
+) -> Admission:
+    """Admit jobs whose clips were looked at."""
+    for job_id in job_ids:
+        job = new_job(job_id, sidecar=SIDECAR, prepared=PREPARED)
+        admission = admission.admit(job, quotas, now)
+        assert isinstance(admission, Admission), admission
+    return admission
+
+
+def test_a_job_that_is_held_longer_than_its_lease_is_booked_once() -> None:
+    admission = admit_all(Admission(), "j")
+    later = admit_all(admission, "j", now=NOON + LEASE_SECONDS + 1)
+    assert later.budget.booked(NOON + LEASE_SECONDS + 1) == FLAT_USD
+
+
+def test_the_real_cost_is_booked_after_the_lease_has_expired() -> None:
+    admission = admit_all(Admission(), "j").release("j", NOON + 2 * LEASE_SECONDS, 0.25)
+    assert admission.budget.booked(NOON + 2 * LEASE_SECONDS) == 0.25
+
+
+def test_an_unknown_cost_stays_booked_and_is_looked_up_again_and_again() -> None:
+    admission = admit_all(Admission(), "j")
+    assert admission.bookings_to_check(NOON) == {}, "it is in flight"
+    waiting = admission.release("j", NOON + 60)
+    assert (waiting.budget.booked(NOON + 60), waiting.bookings_to_check(NOON + 60)) == (0.6, {})
+    due = NOON + 60 + LOOK_UP_SECONDS
+    assert [*waiting.bookings_to_check(due)] == ["j"]
+    assert waiting.release("j", due).bookings_to_check(due) == {}
+    found = waiting.release("j", due, 2.5)
+    assert (found.budget.booked(due), found.bookings_to_check(due)) == (2.5, {})
+
+
+def test_a_cost_that_is_found_tomorrow_does_not_change_the_budget_of_that_day() -> None:
+    yesterday = admit_all(Admission(), "late", now=MIDNIGHT - 60).release("late", MIDNIGHT - 30)
+    today = admit_all(yesterday, "early", now=MIDNIGHT + 30)
+    assert [*today.bookings_to_check(MIDNIGHT + 400)] == ["late"]
+    assert today.release("late", MIDNIGHT + 400, 9.0).budget.booked(MIDNIGHT + 400) == FLAT_USD
+
+
+def test_bookings_are_forgotten_after_a_day() -> None:
+    admission = admit_all(Admission(), "j", now=MIDNIGHT - 60)
+    assert admission.budget.at(MIDNIGHT + 1).bookings
+    assert not admission.budget.at(MIDNIGHT + DAY_SECONDS + 1).bookings
+
+
+def test_not_more_bookings_wait_for_a_cost_than_the_item_can_hold() -> None:
+    booking = Booking("2027-01-01", 0.5, look_at=1)
+    many = Budget(day="2027-01-01", bookings={f"b{n}": booking for n in range(MAX_BOOKINGS)})
+    admission = admit_all(Admission(budget=many), "one more").release("one more", NOON + 1)
+    assert len(admission.budget.bookings) == MAX_BOOKINGS
+    assert admission.budget.booked(NOON + 1) == pytest.approx(0.5 * MAX_BOOKINGS + FLAT_USD)
+
+
+def test_estimates_are_booked_and_keep_the_budget() -> None:
+    quotas = Quotas(500, 25)
+    admission = admit_clips(learned(8.0), "a", "b", "c", quotas=quotas)
+    denial = admission.admit(new_job("d", sidecar=SIDECAR, prepared=PREPARED), quotas, NOON)
+    assert isinstance(denial, Denial)
+    assert (denial.reason, admission.budget.booked(NOON)) == (HoldReason.BUDGET, 24)
+    cheaper = admission.release("a", NOON + 60, 0.5)
+    admit_clips(cheaper, "d", quotas=quotas, now=NOON + 61)
+
+
+def test_a_folder_with_a_cap_is_held_alone() -> None:
+    cap = FolderCap("a/", 1.3)
+    admission = Admission()
+    for job_id in ("a1", "a2"):
+        after = admission.admit(new_job(job_id, cap=cap), WIDE, NOON)
+        assert isinstance(after, Admission)
+        admission = after
+    denial = admission.admit(new_job("a3", cap=cap), WIDE, NOON)
+    assert isinstance(denial, Denial)
+    assert (denial.reason, "1.3 USD a day for a/" in denial.message) == (
+        HoldReason.FOLDER_BUDGET,
+        True,
+    )
+    admission = admit_all(admission, "elsewhere").release("a1", NOON + 1, 0.1)
+    assert isinstance(admission.admit(new_job("a3", cap=cap), WIDE, NOON + 2), Admission)
+    tomorrow = admission.admit(new_job("a4", cap=cap), WIDE, MIDNIGHT + 1)
+    assert isinstance(tomorrow, Admission)
+    assert tomorrow.budget.booked(MIDNIGHT + 1, "a/") == FLAT_USD
+
+
+def test_costs_are_compared_with_estimates_that_were_learned() -> None:
+    admission, assumed = learned(1.0), Admission()
+    for number in range(5):
+        assert admission.budget.drift() == 0
+        admission = admit_clips(admission, f"j{number}").release(f"j{number}", NOON, 1.3)
+        assumed = admit_clips(assumed, f"j{number}").release(f"j{number}", NOON, 1.3)
+    assert admission.budget.drift() == pytest.approx(0.3)
+    assert admission.metrics(WIDE, NOON)["PriceDriftPercent"] == 30
+    assert admission.metrics(WIDE, MIDNIGHT)["PriceDriftPercent"] == 0
+    assert assumed.budget.drift() == 0
+
+
+def test_what_failed_or_was_not_sent_is_not_compared() -> None:
+    admission = learned(1.0)
+    for number in range(5):
+        admission = admit_clips(admission, f"j{number}").release(f"j{number}", NOON, 0)
+    assert (admission.budget.compared, admission.budget.booked(NOON)) == (0, 0)
+
+
+def test_a_forgotten_lease_of_a_job_whose_cost_is_unknown_keeps_what_is_booked() -> None:
+    late = NOON + LONG_LEASE_SECONDS
+    waiting = admit_all(Admission(), "j").release("j", NOON + 1)
+    again = admit_all(waiting, "j", now=NOON + 2).release_forgotten(["j"], late + 3)
+    assert (again.leases.active(late + 3), again.budget.booked(late + 3)) == ({}, FLAT_USD)

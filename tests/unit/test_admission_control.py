@@ -9,7 +9,6 @@ import pytest
 from retake.aws.admission_store import FRESH_SECONDS, AdmissionStore
 from retake.domain.admission import (
     LEASE_SECONDS,
-    PRICE_USD,
     AccountEvent,
     Admission,
     Budget,
@@ -21,14 +20,17 @@ from retake.domain.admission import (
     RequestRate,
 )
 from retake.domain.job import HoldReason
+from retake.domain.prices import FLAT_USD
+from retake.domain.sidecar import Sidecar
 from retake.services.admission_control import AdmissionControl
+from tests.support.jobs import new_job
 from tests.support.stand_ins import AtomicTable, Clock, ContendedAdmission
 from tests.support.world import World
 
 COMPLETE = Admission(
     leases=Leases({"j": 5}),
     rate=RequestRate({100: 2, 101: 1}, paused_until=7),
-    budget=Budget(day="2027-01-01", booked_usd=1.25, exhausted_on="2026-12-31"),
+    budget=Budget(day="2027-01-01", spent_usd=1.25, exhausted_on="2026-12-31"),
     circuit=Circuit(
         opened=OpenCircuit(HoldReason.KEY, "no", probe_at=9, probe_seconds=120),
         closed_at=3,
@@ -66,7 +68,7 @@ class CountingTable:
         return self._table.get_item(**request)
 
 
-@pytest.mark.parametrize("state", [COMPLETE, Admission(budget=Budget(booked_usd=0.1)), Admission()])
+@pytest.mark.parametrize("state", [COMPLETE, Admission(budget=Budget(spent_usd=0.1)), Admission()])
 def test_the_state_is_read_back_as_it_was_written(table: Any, state: Admission) -> None:
     store = AdmissionStore(table=table)
     assert store.change(lambda _: COMPLETE) is None
@@ -76,7 +78,7 @@ def test_the_state_is_read_back_as_it_was_written(table: Any, state: Admission) 
 
 def test_a_step_that_is_denied_or_changes_nothing_writes_nothing(table: Any) -> None:
     store = AdmissionStore(table=table)
-    store.change(lambda admission: admission.admit("j", Quotas(1), 100))
+    store.change(lambda admission: admission.admit(new_job("j"), Quotas(1), 100))
     before = table.scan()["Items"]
     denial = store.change(lambda admission: admission.request(Quotas(1), 100))
     assert isinstance(denial, Denial)
@@ -88,7 +90,9 @@ def test_concurrent_functions_get_no_more_requests_than_the_limit(table: Any) ->
     store, quotas, now = AdmissionStore(table=AtomicTable(table)), Quotas(10), 1000.0
 
     def admit(number: int) -> Denial | None:
-        return store.change(lambda admission: admission.admit(f"j{number % 9}", quotas, now))
+        return store.change(
+            lambda admission: admission.admit(new_job(f"j{number % 9}"), quotas, now)
+        )
 
     with ThreadPoolExecutor(6) as pool:
         denials = list(pool.map(admit, range(18)))
@@ -101,21 +105,21 @@ def test_concurrent_functions_get_no_more_requests_than_the_limit(table: Any) ->
 
 def test_a_job_is_admitted_and_released_once_however_often_that_is_repeated(table: Any) -> None:
     control = control_of(table)
-    assert [control.admit("j") for _ in range(3)] == [None] * 3
-    assert state_in(table).budget.booked_usd == PRICE_USD
+    assert [control.admit(new_job("j")) for _ in range(3)] == [None] * 3
+    assert state_in(table).budget.booked(Clock().now) == FLAT_USD
     assert [control.release("j", 0.5) for _ in range(3)] == [True] * 3
     admission = state_in(table)
-    assert (admission.leases.expire_at, admission.budget.booked_usd) == ({}, 0.5)
+    assert (admission.leases.expire_at, admission.budget.booked(Clock().now)) == ({}, 0.5)
 
 
 def test_checking_whether_a_job_would_be_admitted_changes_nothing(table: Any) -> None:
     control = control_of(table, quotas=Quotas(1))
-    assert control.check("j") is None
+    assert control.check(new_job("j", sidecar=Sidecar())) is None
     assert table.scan()["Items"] == []
-    control.admit("j")
+    control.admit(new_job("j"))
     before = table.scan()["Items"]
-    denial = control.check("other")
-    assert denial
+    denial = control.check(new_job("other", sidecar=Sidecar()))
+    assert isinstance(denial, Denial)
     assert denial.reason is HoldReason.CAPACITY
     assert table.scan()["Items"] == before
 
@@ -158,18 +162,18 @@ def test_a_pause_applies_to_all_functions(table: Any) -> None:
 def test_free_slots_are_counted_from_the_state_as_it_is_now(table: Any) -> None:
     clock, quotas = Clock(), Quotas(10)
     control = control_of(table, clock, quotas)
-    assert control.free_slots()[0] == quotas.max_in_flight
-    control.admit("j")
-    assert control.free_slots()[0] == quotas.max_in_flight - 1
+    assert control.free_slots() == quotas.max_in_flight
+    control.admit(new_job("j"))
+    assert control.free_slots() == quotas.max_in_flight - 1
     clock.now += LEASE_SECONDS
-    assert control.free_slots()[0] == quotas.max_in_flight
+    assert control.free_slots() == quotas.max_in_flight
 
 
 @pytest.mark.slow
 def test_under_contention_nothing_is_admitted_released_or_opened(table: Any) -> None:
-    control_of(table).admit("j")
+    control_of(table).admit(new_job("j"))
     contended = control_of(ContendedAdmission(table))
-    denial = contended.admit("other")
+    denial = contended.admit(new_job("other"))
     assert isinstance(denial, Denial)
     assert denial.reason is HoldReason.RATE
     assert contended.release("j") is False
@@ -185,14 +189,14 @@ def test_concurrent_functions_keep_to_the_budget_and_book_each_job_once(
     atomic = AtomicTable(table)
 
     def admit(number: int) -> Denial | None:
-        return control_of(atomic, quotas=quotas).admit(f"j{number % 7}")
+        return control_of(atomic, quotas=quotas).admit(new_job(f"j{number % 7}"))
 
     with ThreadPoolExecutor(6) as pool:
         denials = list(pool.map(admit, range(21)))
     admission = state_in(table)
     leases = len(admission.leases.expire_at)
-    assert admission.budget.booked_usd == pytest.approx(PRICE_USD * leases)
-    assert admission.budget.booked_usd <= quotas.daily_budget_usd
+    assert admission.budget.booked(Clock().now) == pytest.approx(FLAT_USD * leases)
+    assert admission.budget.booked(Clock().now) <= quotas.daily_budget_usd
     assert 0 < leases <= denials.count(None)
 
 

@@ -10,9 +10,9 @@ from botocore.exceptions import ClientError
 
 from retake.aws import cost_sums, dynamodb
 from retake.aws.job_store import JobStore
-from retake.domain.admission import PRICE_USD
 from retake.domain.cost_sum import CostSum
 from retake.domain.job import Job, State
+from retake.domain.prices import FLAT_USD
 from tests.support.drops import deliver, drop_again
 from tests.support.jobs import new_job
 from tests.support.stand_ins import Clock
@@ -88,12 +88,15 @@ def test_jobs_are_summed_up_by_the_utc_day_of_their_submit_and_by_folder(
     assert jobs.settle(ended(jobs, "j3", State.LOST, key="top.mp4"))
     assert jobs.settle(ended(jobs, "j4", key=f"{folder}1.mp4", cost_usd=0.1))
     sums = {each.folder: each for each in cost_sums.read(table)}
+    same: Any = {"day": DAY, "mode": "adhere_1", "size": "1080"}
     assert sums == {
-        "a/": CostSum(day=DAY, folder="a/", jobs=2, billed_usd=1.2),
-        "/": CostSum(day=DAY, folder="/", jobs=1, unpriced_jobs=1),
-        folder: CostSum(day=DAY, folder=folder, jobs=1, billed_usd=0.1),
+        "a/": CostSum(folder="a/", jobs=2, estimated_usd=1.2, billed_usd=1.2, **same),
+        "/": CostSum(
+            folder="/", jobs=1, estimated_usd=0.6, unpriced_jobs=1, unpriced_usd=0.6, **same
+        ),
+        folder: CostSum(folder=folder, jobs=1, estimated_usd=0.6, billed_usd=0.1, **same),
     }
-    assert sums["/"].usd == PRICE_USD
+    assert sums["/"].usd == FLAT_USD
 
 
 @pytest.mark.parametrize(

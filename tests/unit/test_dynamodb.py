@@ -14,6 +14,7 @@ from retake.aws import dynamodb
 from retake.domain.admission import (
     AccountEvent,
     Admission,
+    Booking,
     Budget,
     Circuit,
     Leases,
@@ -34,6 +35,7 @@ from retake.domain.job import (
     SubmitAttempt,
 )
 from retake.domain.preparation import Preparation
+from retake.domain.prices import Basis, Estimate, FolderCap, Prices
 from retake.domain.refusal import Refusal
 from retake.domain.sidecar import Sidecar
 from tests.support.stand_ins import FOOTAGE
@@ -85,6 +87,8 @@ FULL_JOB = Job(
     hold_reason=HoldReason.CREDITS,
     held_since=1_800_000_000,
     rejected_at=1_800_000_001,
+    cap=FolderCap("a/", 5.0),
+    estimate=Estimate(0.6, "0.6 USD per clip", True),
     attempt=SubmitAttempt({"video_url": "https://x/clip.mp4", "mode": "flex_2"}, 2),
     search=HistorySearch(SearchResult.ABSENT, 2, 3, 1_800_000_002, 1_800_000_003),
     request_id="r-1",
@@ -118,7 +122,17 @@ FULL_RECORD = InputRecord(
 FULL_ADMISSION = Admission(
     leases=Leases({"j1": 1_800_003_600, "j2": 1_800_003_601}),
     rate=RequestRate({1_800_000_000: 2, 1_800_000_001: 1}, paused_until=1_800_000_020),
-    budget=Budget("2027-01-15", 1.2, "2027-01-14"),
+    budget=Budget(
+        day="2027-01-15",
+        spent_usd=1.2,
+        spent_in={"a/": 0.6},
+        bookings={"j1": Booking("2027-01-15", 0.6, True, "a/", 1_800_000_300)},
+        compared=2,
+        compared_usd=1.2,
+        estimated_usd=1.3,
+        exhausted_on="2027-01-14",
+    ),
+    prices=Prices({Basis.SECOND: 0.1}, 7),
     circuit=Circuit(OpenCircuit(HoldReason.KEY, "rejected", 1_800_000_060, 120), 1_800_000_000, 3),
     outbox=(
         AccountEvent("Held", HoldReason.KEY, "rejected"),

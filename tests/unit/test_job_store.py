@@ -22,6 +22,7 @@ from retake.domain.job import (
     SubmitAttempt,
 )
 from retake.domain.preparation import Preparation
+from retake.domain.prices import Estimate, FolderCap
 from retake.domain.refusal import Refusal
 from retake.domain.sidecar import Sidecar
 from tests.support.aws.dynamodb import Table
@@ -48,6 +49,8 @@ COMPLETE = Job(
     hold_reason=HoldReason.ATTENTION,
     held_since=5,
     rejected_at=6,
+    cap=FolderCap("a/", 5.0),
+    estimate=Estimate(0.6, "0.6 USD per clip", True),
     attempt=SubmitAttempt({"mode": "adhere_1"}, 2),
     search=HistorySearch(SearchResult.ABSENT, 2, 3, 4, 5),
     request_id="r-1",

@@ -467,14 +467,14 @@ def test_a_render_time_is_learned_in_the_seconds_of_the_waits_and_without_the_qu
     world.advance(job_id, State.DELIVERED, result="s3://output/clip.mp4")
     for _ in range(2):
         world.app.settlement.settle(job_id)
-    assert world.app.render_times.recent() == ([] if learned is None else [learned])
+    assert world.app.past_jobs.render_seconds() == ([] if learned is None else [learned])
 
 
 @pytest.mark.slow
 def test_the_next_schedule_follows_what_was_learned(world: World) -> None:
     for _ in range(250):
-        world.app.render_times.add(60.0)
-    assert len(world.app.render_times.recent()) == 200
+        world.app.past_jobs.add(60.0, None)
+    assert len(world.app.past_jobs.render_seconds()) == 200
     world.rendering()
     assert abs(world.executions.started[-1].schedule.ages[0] - 60) <= 15
 

@@ -120,7 +120,7 @@ def test_a_field_that_applies_to_one_clip_is_refused_with_a_hint(name: str) -> N
     refusal = parse(json.dumps({name: 1}).encode())
     assert isinstance(refusal, Refusal)
     assert "the clip's own sidecar" in refusal.cure
-    assert "prompt, mode, size, sound, first_frame" in refusal.cure
+    assert "prompt, mode, size, sound, daily_usd, first_frame" in refusal.cure
 
 
 def test_a_preset_is_read_as_strictly_as_a_sidecar() -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from retake.aws.job_store import JobStore
-from retake.domain.admission import PRICE_USD
 from retake.domain.input_files import sent_key
 from retake.domain.job import (
     FollowUp,
@@ -21,6 +20,7 @@ from retake.domain.job import (
     State,
 )
 from retake.domain.limits import FILE_LIFETIME_SECONDS
+from retake.domain.prices import FLAT_USD
 from retake.domain.sidecar import Sidecar
 from retake.segmind.responses import Response
 from tests.support.drops import drop_again, fail, status_of
@@ -171,7 +171,7 @@ def test_an_adopted_request_that_failed_ends_as_a_failure_without_cost(world: Wo
     lose_response(world)
     world.segmind.pages = [history_page(FAILED_ROW)]
     world.pass_minutes(2)
-    assert world.booked_usd == PRICE_USD
+    assert world.booked_usd == FLAT_USD
     world.segmind.status_response = response(422, {"status": "FAILED", "error": "out of memory"})
     assert world.poll().next_step == "SETTLE"
     world.app.settlement.settle("j1")
@@ -356,7 +356,7 @@ def test_an_absent_request_is_resubmitted_after_three_passes_and_five_minutes(
     world.pass_minutes()
     assert (world.state(), world.job().request_id) == (State.RENDERING, "r-1")
     assert len(world.segmind.sent) == 2
-    assert (world.booked_usd, list(world.admission.leases.expire_at)) == (PRICE_USD, ["j1"])
+    assert (world.booked_usd, list(world.admission.leases.expire_at)) == (FLAT_USD, ["j1"])
 
 
 @pytest.mark.parametrize(

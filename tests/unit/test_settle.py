@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from retake.domain.admission import LONG_LEASE_SECONDS, PRICE_USD
+from retake.domain.admission import LONG_LEASE_SECONDS
 from retake.domain.job import FollowUp, FollowUpQueue, Job, State
+from retake.domain.prices import FLAT_USD
 from retake.observability import metrics
 from tests.support.drops import drop_again, status_of
 from tests.support.responses import accepted, response
@@ -36,13 +37,13 @@ def test_the_render_time_of_a_job_is_learned_once(world: World) -> None:
     world.advance("j1", State.DELIVERED, result="s3://output/clip.mp4")
     for _ in range(2):
         world.app.settlement.settle("j1")
-    assert world.app.render_times.recent() == [171.5]
+    assert world.app.past_jobs.render_seconds() == [171.5]
 
 
 def test_a_job_without_a_known_render_time_teaches_nothing(world: World) -> None:
     world.advance(world.rendering(), State.FAILED, reason="no")
     world.app.settlement.settle("j1")
-    assert world.app.render_times.recent() == []
+    assert world.app.past_jobs.render_seconds() == []
 
 
 @pytest.mark.parametrize("state", [State.RENDERING, State.FETCHING, State.FINISHING])
@@ -76,7 +77,7 @@ def test_settling_a_failed_run_leaves_the_lease_of_the_next_run(
     monkeypatch.setattr(world.app.status_files, "publish", publish_late)
     world.app.settlement.settle("j1")
     assert list(world.admission.leases.expire_at) == ["j1"]
-    assert world.booked_usd == PRICE_USD
+    assert world.booked_usd == FLAT_USD
 
 
 def test_a_late_end_of_a_failed_run_does_not_disturb_the_next_submit(world: World) -> None:
@@ -97,5 +98,5 @@ def test_a_late_end_of_a_failed_run_does_not_disturb_the_next_submit(world: Worl
 def test_a_long_lease_of_a_job_that_is_not_settled_yet_is_not_forgotten(world: World) -> None:
     world.advance(world.rendering(), State.FAILED, reason="blocked")
     world.clock.now += LONG_LEASE_SECONDS
-    world.app.settlement.release_forgotten()
+    world.app.bookkeeping.release_forgotten()
     assert set(world.admission.leases.expire_at) == {"j1"}

@@ -9,15 +9,16 @@ import pytest
 from botocore.exceptions import ClientError
 
 from retake.aws.job_store import JobStore
-from retake.domain.admission import LONG_LEASE_SECONDS, PRICE_USD
+from retake.domain.admission import LONG_LEASE_SECONDS
 from retake.domain.job import FollowUpQueue, HoldReason, Job, State
+from retake.domain.prices import FLAT_USD, FolderCap
 from retake.domain.sidecar import Sidecar
 from retake.segmind.responses import Response
 from retake.services.submit import Submitter
 from tests.support.drops import drop_again, fail, status_of
 from tests.support.kills import Killed, kill
 from tests.support.responses import CLIP_URL, accepted, response
-from tests.support.stand_ins import TIMED_OUT
+from tests.support.stand_ins import FOOTAGE, TIMED_OUT
 from tests.support.world import World
 
 BAD_KEY, NO_CREDITS = response(401, {"error": "invalid_api_key"}), response(402, "no credits")
@@ -212,7 +213,7 @@ def test_a_lease_is_released_when_the_function_that_came_too_late_died(
     assert set(leases(world)) == {"j1", "j2"}, "a function may still be at work"
     world.clock.now += LONG_LEASE_SECONDS
     world.sweep()
-    assert (leases(world), world.booked_usd) == (["j2"], PRICE_USD)
+    assert (leases(world), world.booked_usd) == (["j2"], FLAT_USD)
 
 
 def test_a_job_whose_request_cannot_be_built_is_shown_meanwhile(world: World) -> None:
@@ -680,6 +681,66 @@ def test_an_exhausted_budget_is_announced_although_the_event_bus_was_broken(
     world.submit("j1")
     world.pass_minutes(120, every=10)
     assert "Held" in world.events
+
+
+# ─── Estimates ────────────────────────────────────────────────────────────────────────────────
+
+
+def claimed_clip(world: World, job_id: str = "j1", seconds: float = 5, **fields: Any) -> str:
+    """Claim a job whose clip is in 1080p."""
+    footage = replace(FOOTAGE, seconds=seconds, width=1920, height=1080)
+    world.claimed(job_id)
+    job = world.job(job_id)
+    made = replace(job.prepared, footage=footage) if job.prepared else None
+    assert world.jobs.update(job, prepared=made, **fields)
+    return job_id
+
+
+def test_a_job_shows_its_estimate_and_books_it(world: World) -> None:
+    world.submit(claimed_clip(world, seconds=10))
+    status = status_of(world, "clip.mp4")
+    assert (status["estimate_usd"], world.booked_usd) == (2.71, 2.71)
+    assert status["rate"] == "0.00544 USD per megapixel, as published"
+
+
+def test_a_clip_that_is_too_dear_is_refused_before_it_is_paid(world: World) -> None:
+    world.submit(claimed_clip(world, seconds=29))
+    status = status_of(world, "clip.mp4")
+    assert (status["state"], status["paid"], status["field"]) == (State.REFUSED, False, "max_usd")
+    assert "MaxJobUsd, 5 USD" in status["message"]
+    assert '"max_usd": 9' in status["do_now"]
+    assert (world.segmind.sent, world.booked_usd, leases(world)) == ([], 0, [])
+
+
+def test_max_usd_in_the_sidecar_lets_a_dear_clip_through(world: World) -> None:
+    world.submit(claimed_clip(world, seconds=29, sidecar=Sidecar(max_usd=9)))
+    assert (world.state(), world.booked_usd) == (State.RENDERING, 7.85)
+
+
+def test_a_cheap_job_goes_on_although_a_dear_one_waits_for_the_next_day(table: Any) -> None:
+    world = World(table, daily_budget_usd=5)
+    world.submit(claimed_clip(world, "j1", seconds=9))
+    world.submit(claimed_clip(world, "j2", seconds=12))
+    assert (world.job("j2").hold_reason, world.job("j2").estimate.usd) == (HoldReason.BUDGET, 3.25)
+    world.submit(claimed_clip(world, "j3", seconds=4))
+    world.pass_minutes()
+    assert states_of(world, "j1", "j2", "j3") == [State.RENDERING, State.HELD, State.RENDERING]
+    world.clock.now += 86400
+    world.pass_minutes()
+    assert world.state("j2") is State.RENDERING
+
+
+def test_the_cap_of_a_folder_holds_its_clips_alone_until_tomorrow(world: World) -> None:
+    cap = FolderCap("shoot/", 3)
+    world.submit(claimed_clip(world, "j1", cap=cap))
+    world.submit(claimed_clip(world, "j2", seconds=9, cap=cap))
+    world.submit(claimed_clip(world, "j3", seconds=9))
+    assert states_of(world, "j1", "j2", "j3") == [State.RENDERING, State.HELD, State.RENDERING]
+    assert world.job("j2").hold_reason is HoldReason.FOLDER_BUDGET
+    assert 0 < due_in(world, "j2") <= 3600
+    world.clock.now += 86400
+    world.pass_minutes()
+    assert world.state("j2") is State.RENDERING
 
 
 # ─── Follow-ups ───────────────────────────────────────────────────────────────────────────────

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from retake.aws.follow_ups import FollowUps
-from retake.domain.admission import PRICE_USD
 from retake.domain.intake import InputRecord
 from retake.domain.job import FollowUp, FollowUpQueue, HoldReason, Job, State
+from retake.domain.prices import FLAT_USD
 from retake.observability import metrics
 from tests.support.drops import status_of
 from tests.support.stand_ins import ContendedAdmission
@@ -201,12 +201,12 @@ def test_one_sweep_wakes_ten_held_jobs(world: World) -> None:
 
 
 def test_a_job_is_woken_although_the_index_still_shows_ten_admitted_ones(table: Any) -> None:
-    world = World(table, daily_budget_usd=11 * PRICE_USD)
+    world = World(table, daily_budget_usd=11 * FLAT_USD)
     admitted = [f"j{number}" for number in range(10)]
     for place, job_id in enumerate([*admitted, "later"]):
         hold(world, job_id, f"{job_id}.mp4", place, HoldReason.RATE)
     for job_id in admitted:
-        assert world.app.admission.admit(job_id) is None
+        assert world.app.admission.admit(world.job(job_id)) is None
     world.sweep()
     assert world.queue.jobs == ["later"]
 

@@ -26,7 +26,7 @@ from .aws.messaging import (
     NotificationQueue,
     NotificationTopic,
 )
-from .aws.render_times import RenderTimes
+from .aws.past_jobs import PastJobs
 from .aws.s3 import InputBucket, OutputBucket, StagingBucket, UrlSigner, signing_client
 from .aws.secrets import ApiKey
 from .domain.admission import Quotas
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .segmind.client import SegmindClient
     from .segmind.download import ResultFiles
     from .services.audit import BucketAudit
+    from .services.bookkeeping import Bookkeeping
     from .services.claim import Candidates, Claims
     from .services.deliver import Deliveries
     from .services.fetch import Fetcher
@@ -96,8 +97,8 @@ class Application:
         return FollowUps(table=self.table)
 
     @cached_property
-    def render_times(self) -> RenderTimes:
-        return RenderTimes(table=self.table)
+    def past_jobs(self) -> PastJobs:
+        return PastJobs(table=self.table)
 
     @cached_property
     def input_bucket(self) -> InputBucket:
@@ -169,7 +170,11 @@ class Application:
 
     @cached_property
     def admission(self) -> AdmissionControl:
-        quotas = Quotas(self.settings.requests_per_minute, self.settings.daily_budget_usd)
+        quotas = Quotas(
+            self.settings.requests_per_minute,
+            self.settings.daily_budget_usd,
+            self.settings.max_job_usd,
+        )
         store = AdmissionStore(table=self.table, clock=self.clock)
         return AdmissionControl(store=store, quotas=quotas, clock=self.clock)
 
@@ -183,9 +188,7 @@ class Application:
 
     @cached_property
     def wait_loops(self) -> WaitLoops:
-        return WaitLoops(
-            executions=self.executions, render_times=self.render_times, random=self.random
-        )
+        return WaitLoops(executions=self.executions, past_jobs=self.past_jobs, random=self.random)
 
     @cached_property
     def waiting(self) -> WaitingFiles:
@@ -204,7 +207,7 @@ class Application:
             status_files=self.status_files,
             events=self.events,
             admission=self.admission,
-            render_times=self.render_times,
+            past_jobs=self.past_jobs,
         )
 
     # ─── submit ───────────────────────────────────────────────────────────────────────────────
@@ -388,6 +391,17 @@ class Application:
         )
 
     @cached_property
+    def bookkeeping(self) -> "Bookkeeping":
+        from .services.bookkeeping import Bookkeeping
+
+        return Bookkeeping(
+            jobs=self.jobs,
+            segmind=self.segmind,
+            admission=self.admission,
+            settlement=self.settlement,
+        )
+
+    @cached_property
     def email_digest(self) -> "EmailDigest":
         from .services.notify import EmailDigest
 
@@ -424,7 +438,7 @@ class Application:
             follow_ups=self.follow_ups,
             reconciler=self.reconciler,
             waker=self.waker,
-            admission=self.admission,
+            bookkeeping=self.bookkeeping,
             outbox=self.outbox,
             digest=self.email_digest,
             clock=self.clock,

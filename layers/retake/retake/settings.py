@@ -25,6 +25,7 @@ class Settings:
     segmind_history_url: str = ""
     requests_per_minute: int = 50
     daily_budget_usd: float = 25.0
+    max_job_usd: float = 5.0
     max_clip_seconds: float = 30.0
     max_input_gb: float = 4.0
     staging_retention_days: int = 30

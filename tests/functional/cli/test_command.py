@@ -40,7 +40,8 @@ def test_the_way_from_a_drop_to_the_doctor(desk: Desk) -> None:
     assert (job["mode"], job["prompt"], job["state"]) == ("reimagine_1", "ink", "DELIVERED")
     assert desk.json("show", job["job"][:8])["job"] == job["job"]
     costs = desk.json("cost")
-    assert costs["total"] == {"jobs": 3, "usd": 1.8}
+    total = {"jobs": 3, "estimated_usd": 1.8, "usd": 1.8, "unpriced_jobs": 0}
+    assert costs["total"] == total
     assert costs["today"]["spent_usd"] == 1.8
     assert desk.stack.ledger()["credits"] > 99_000, "the simulator's balance covers the budget"
     verdicts = {finding["about"]: finding["verdict"] for finding in desk.json("doctor")}

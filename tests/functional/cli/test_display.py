@@ -84,12 +84,26 @@ def test_costs_are_added_up_by_utc_day_and_folder(world: World, stack: Stack) ->
     store(world, [in_flight, *unpaid])
     report = cost.report(read_costs(stack), TodaysBudget(1.1, 25))
     assert report["days"] == [
-        {"day": "2026-03-02", "jobs": 1, "usd": 0.5},
-        {"day": "2026-03-01", "jobs": 3, "usd": 1.6},
+        {
+            "day": "2026-03-02",
+            "jobs": 1,
+            "estimated_usd": 0.6,
+            "usd": 0.5,
+            "unpriced_jobs": 0,
+        },
+        {
+            "day": "2026-03-01",
+            "jobs": 3,
+            "estimated_usd": 1.8,
+            "usd": 1.6,
+            "unpriced_jobs": 1,
+        },
     ]
     folders = {folder["folder"]: folder["usd"] for folder in report["folders"]}
     assert folders == {"day 0/": 1.6, "day 1/": 0.5}
-    assert report["total"] == {"jobs": 4, "usd": 2.1}
+    assert (report["total"]["jobs"], report["total"]["usd"]) == (4, 2.1)
+    assert sum(sums["usd"] for sums in report["modes"]) == pytest.approx(2.1)
+    assert [(sums["size"], sums["usd"]) for sums in report["sizes"]] == [("1080", 2.1)]
     assert report["today"]["left_usd"] == 23.9
 
 

@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from local.simulator import Settings, Simulator
-from local.simulator.settings import JSON_SHAPES, SHAPES
+from local.simulator.render import probe
+from local.simulator.settings import BILLINGS, JSON_SHAPES, SHAPES
 from tests.support.clip_store import ClipStore
 
 Submit = Callable[..., str]
@@ -217,6 +218,43 @@ def test_a_submit_without_enough_credits_is_rejected_and_not_charged(
     ledger = simulator.ledger()
     assert (ledger["paid_requests"], ledger["paid_total"], ledger["credits"]) == (2, 1.2, 0.4)
     assert ledger["calls"]["submit"] == {"200": 2, str(status): 1}
+
+
+@pytest.mark.parametrize("billing", BILLINGS)
+def test_a_request_is_billed_by_what_the_setting_says(
+    billing: str,
+    api: httpx.Client,
+    simulator: Simulator,
+    store: ClipStore,
+    submit: Submit,
+    wait_for_end: WaitForEnd,
+) -> None:
+    picture = probe(store.folder / "clip.mp4")
+    simulator.change(billing=billing, price=0.25)
+    request_id = submit()
+    cost = wait_for_end(request_id).json()["metrics"]["cost"]
+    expected = {
+        "request": 0.25,
+        "second": 0.25 * picture.seconds,
+        "megapixel": 0.25 * picture.width * picture.height * 24 * picture.seconds / 1e6,
+    }
+    assert cost == pytest.approx(expected[billing], abs=1e-4)
+    ledger = simulator.ledger()
+    assert ledger["paid_total"] == pytest.approx(cost)
+    assert ledger["credits"] == pytest.approx(100 - cost)
+
+
+@pytest.mark.parametrize(("reports", "cost"), [("nothing", None), ("zero", 0), ("absurd", 1e6)])
+def test_a_result_can_state_no_price_or_a_wrong_one(
+    reports: str,
+    cost: float | None,
+    simulator: Simulator,
+    submit: Submit,
+    wait_for_end: WaitForEnd,
+) -> None:
+    simulator.change(reports=reports)
+    assert wait_for_end(submit()).json()["metrics"].get("cost") == cost
+    assert simulator.ledger()["paid_total"] == 0.6
 
 
 def test_calls_above_the_rate_get_429_and_are_counted(

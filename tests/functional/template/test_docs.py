@@ -6,8 +6,9 @@ from typing import Any
 import typer
 
 from retake.domain import preset, sidecar
-from retake.domain.admission import PRICE_USD, Quotas
+from retake.domain.admission import Quotas
 from retake.domain.job import HoldReason, State
+from retake.domain.prices import FLAT_USD
 from retake_cli.app import app
 from tests.support.template import ROOT, TEMPLATE, of_type
 
@@ -82,6 +83,6 @@ def test_the_batch_page_calculates_as_admission_control_does() -> None:
     page, parameters = PAGES["docs/batch.md"], TEMPLATE["Parameters"]
     rate = parameters["RequestsPerMinute"]["Default"]
     budget = parameters["DailyBudgetUsd"]["Default"]
-    assert f"`DailyBudgetUsd` {budget} is **{int(budget / PRICE_USD)} jobs a day**" in page
+    assert f"`DailyBudgetUsd` {budget} is **{int(budget / FLAT_USD)} jobs a day**" in page
     assert f"{rate} a minute; " in page
     assert f"{Quotas(rate).max_in_flight} at Segmind at once" in page

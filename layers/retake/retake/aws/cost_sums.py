@@ -1,4 +1,4 @@
-"""What settled jobs cost, summed up by day and folder in DynamoDB as they are settled."""
+"""What settled jobs cost, summed up in DynamoDB as they are settled."""
 
 import hashlib
 from typing import Any
@@ -11,14 +11,17 @@ _PK = "costs"
 
 
 def addition(cost: CostSum) -> Item:
-    """Return the update that adds a cost to the sum of its day and folder."""
+    """Return the update that adds a cost to the sum of its day, folder, mode and size."""
     # The name of a folder can be as long as a sort key.
     folder = hashlib.sha256(cost.folder.encode()).hexdigest()[:32]
     return {
-        "Key": {"pk": _PK, "sk": f"{cost.day}#{folder}"},
-        "UpdateExpression": "SET #day = :day, #folder = :folder "
-        "ADD jobs :jobs, billed_usd :billed_usd, unpriced_jobs :unpriced_jobs",
-        "ExpressionAttributeNames": {"#day": "day", "#folder": "folder"},
+        "Key": {"pk": _PK, "sk": f"{cost.day}#{folder}#{cost.mode}#{cost.size}"},
+        "UpdateExpression": "SET #day = :day, #folder = :folder, #mode = :mode, #size = :size "
+        "ADD jobs :jobs, estimated_usd :estimated_usd, billed_usd :billed_usd, "
+        "unpriced_jobs :unpriced_jobs, unpriced_usd :unpriced_usd",
+        "ExpressionAttributeNames": {
+            f"#{name}": name for name in ("day", "folder", "mode", "size")
+        },
         "ExpressionAttributeValues": {
             f":{name}": value for name, value in dynamodb.to_item(cost).items()
         },

@@ -123,6 +123,15 @@ class JobStore:
         added = [cost_sums.addition(cost)] if cost.jobs else []
         return self._write(job, replace(job, follow_up=None), *added)
 
+    def price(self, job: Job, cost_usd: float) -> Job | None:
+        """Store the cost of a settled job that was unknown, and correct the sums.
+
+        Returns:
+            The job as it is stored; `None` when another function was faster.
+        """
+        priced = replace(job, cost_usd=cost_usd)
+        return self._write(job, priced, cost_sums.addition(cost_sum.correction(job, priced)))
+
     def claim_request(self, request_id: str, correlation_id: str) -> bool:
         """Give one of Segmind's requests to one submit, permanently.
 

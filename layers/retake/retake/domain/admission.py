@@ -4,7 +4,8 @@ One small state decides for all jobs. *Leases* bound what is in flight at Segmin
 queues there longer than its record lives. The *request rate* bounds how often Segmind is asked.
 The *budget* parks what the day does not cover. The *circuit* opens while the account is in
 trouble. Nothing leaks when a function dies: `sweep` releases a lease that its job no longer needs,
-any other one expires, the rate forgets, and the budget changes only together with a lease.
+any other one expires, the rate forgets, and what is booked for a job is booked under its name
+until its cost is known.
 """
 
 from collections.abc import Collection, Mapping
@@ -14,14 +15,19 @@ from functools import cache
 from math import ceil, inf
 from statistics import fmean
 
-from .job import HoldReason
+from .job import HoldReason, Job
 from .limits import RECORD_LIFETIME_SECONDS
 from .poll_schedule import PRIOR, PollSchedule
+from .prices import Estimate, Prices, Work
+from .refusal import Refusal
 
 RATE_WINDOW_SECONDS = 64  # a minute, and what a request may be late on its way
 LEASE_SECONDS = RECORD_LIFETIME_SECONDS
 LONG_LEASE_SECONDS = 900  # most jobs end sooner
-PRICE_USD = 0.60  # Segmind's published mean, booked until the real cost is known
+LOOK_UP_SECONDS = 300  # between two looks into the history for a cost that is unknown
+MAX_BOOKINGS = 1000  # that wait for their cost; more would make the state too large
+MIN_COMPARED = 5  # jobs of a day, before their costs are compared with their estimates
+DAY_SECONDS = 86400
 FIRST_PROBE_SECONDS, MAX_PROBE_SECONDS = 60, 900  # between two probes of an open circuit
 MAX_LOST_RESPONSES = 10  # in a row: an outage must not use up the second attempt of every job
 SCARCE_FROM = 0.8  # of the requests a minute; from there on, polls come less often
@@ -35,10 +41,12 @@ class Quotas:
     Attributes:
         requests_per_minute: submits and polls together.
         daily_budget_usd: what may be spent in a day (UTC).
+        max_job_usd: what one job may cost, unless its sidecar says more.
     """
 
     requests_per_minute: int
     daily_budget_usd: float = inf
+    max_job_usd: float = inf
 
     @property
     def max_in_flight(self) -> int:
@@ -149,31 +157,130 @@ class RequestRate:
 
 
 @dataclass(frozen=True)
-class Budget:
-    """The money of one day.
+class Booking:
+    """What is booked for a job until its cost is known.
 
     Attributes:
-        day: the day (UTC, ISO 8601) that `booked_usd` is about.
-        booked_usd: what was booked on that day.
+        day: the day (UTC, ISO 8601) of its submit.
+        usd: its estimate.
+        is_learned: whether the estimate was learned from costs.
+        folder: the folder whose cap it counts toward, if that has one.
+        look_at: when its cost is looked up, in seconds since the epoch; 0 while it is followed.
+    """
+
+    day: str
+    usd: float
+    is_learned: bool = False
+    folder: str | None = None
+    look_at: int = 0
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The money of one day, and of jobs whose cost is unknown.
+
+    Attributes:
+        day: the day (UTC, ISO 8601) that the sums are about.
+        spent_usd: what the jobs of that day cost, as far as it is known.
+        spent_in: the same for each folder that has a cap.
+        bookings: by job, what is booked until its cost is known.
+        compared: how many costs of the day can be compared with an estimate that was learned.
+        compared_usd: the sum of these costs.
+        estimated_usd: the sum of their estimates.
         exhausted_on: the last day on which the budget was exhausted.
     """
 
     day: str = ""
-    booked_usd: float = 0.0
+    spent_usd: float = 0.0
+    spent_in: Mapping[str, float] = field(default_factory=dict)
+    bookings: Mapping[str, Booking] = field(default_factory=dict)
+    compared: int = 0
+    compared_usd: float = 0.0
+    estimated_usd: float = 0.0
     exhausted_on: str = ""
 
     def today(self, now: float) -> str:
         """Return the day; it never goes back, whatever a function's clock says."""
         return max(self.day, day_of(now))
 
-    def booked(self, now: float) -> float:
-        """Return what is booked today, in USD."""
-        return self.booked_usd if self.day == self.today(now) else 0.0
+    def at(self, now: float) -> "Budget":
+        """Return the money of today: a new day begins with nothing spent."""
+        today = self.today(now)
+        if today == self.day:
+            return self
+        yesterday = day_of(datetime.fromisoformat(f"{today}T00:00Z").timestamp() - DAY_SECONDS)
+        kept = {job: each for job, each in self.bookings.items() if each.day >= yesterday}
+        return Budget(day=today, bookings=kept, exhausted_on=self.exhausted_on)
 
-    def book(self, usd: float, now: float) -> "Budget":
-        """Book an amount; a negative one corrects an earlier booking."""
-        booked = round(max(0.0, self.booked(now) + usd), 6)
-        return replace(self, day=self.today(now), booked_usd=booked)
+    def booked(self, now: float, folder: str | None = None) -> float:
+        """Return what is spent and booked today, in USD.
+
+        Parameters:
+            folder: only what counts toward the cap of a folder.
+        """
+        today = self.at(now)
+        spent = today.spent_usd if folder is None else today.spent_in.get(folder, 0.0)
+        bookings = [each for each in today.bookings.values() if each.day == today.day]
+        if folder is not None:
+            bookings = [each for each in bookings if each.folder == folder]
+        return round(spent + sum(each.usd for each in bookings), 6)
+
+    def holds(self, job_id: str, now: float) -> bool:
+        """Tell whether something is booked today for a job."""
+        booking = self.bookings.get(job_id)
+        return booking is not None and booking.day == self.today(now)
+
+    def book(self, job_id: str, estimate: Estimate, folder: str | None, now: float) -> "Budget":
+        """Book the estimate of a job that is sent today."""
+        today = self.at(now)
+        booking = Booking(today.day, estimate.usd, estimate.is_learned, folder)
+        return replace(today, bookings={**today.bookings, job_id: booking})
+
+    def settle(self, job_id: str, cost_usd: float, now: float) -> "Budget":
+        """Replace what is booked for a job by its cost; again changes nothing."""
+        today = self.at(now)
+        booking = today.bookings.get(job_id)
+        if booking is None:
+            return today
+        rest = {job: each for job, each in today.bookings.items() if job != job_id}
+        after = replace(today, bookings=rest)
+        if booking.day != today.day:
+            return after
+        after = after._spend(booking, cost_usd)
+        if not (booking.is_learned and cost_usd):
+            return after
+        return replace(
+            after,
+            compared=after.compared + 1,
+            compared_usd=round(after.compared_usd + cost_usd, 6),
+            estimated_usd=round(after.estimated_usd + booking.usd, 6),
+        )
+
+    def wait_for_cost(self, job_id: str, now: float) -> "Budget":
+        """Keep what is booked for a job that has ended until its cost is found in the history."""
+        today = self.at(now)
+        booking = today.bookings.get(job_id)
+        if booking is None:
+            return today
+        waiting = sum(each.look_at > 0 for each in today.bookings.values())
+        if waiting >= MAX_BOOKINGS and not booking.look_at:
+            rest = {job: each for job, each in today.bookings.items() if job != job_id}
+            after = replace(today, bookings=rest)
+            return after._spend(booking, booking.usd) if booking.day == today.day else after
+        later = replace(booking, look_at=int(now) + LOOK_UP_SECONDS)
+        return replace(today, bookings={**today.bookings, job_id: later})
+
+    def drift(self) -> float:
+        """Return by which share the costs of today differ from their estimates."""
+        if self.compared < MIN_COMPARED:
+            return 0.0
+        return self.compared_usd / self.estimated_usd - 1
+
+    def _spend(self, booking: Booking, usd: float) -> "Budget":
+        spent_in = dict(self.spent_in)
+        if booking.folder is not None:
+            spent_in[booking.folder] = round(spent_in.get(booking.folder, 0.0) + usd, 6)
+        return replace(self, spent_usd=round(self.spent_usd + usd, 6), spent_in=spent_in)
 
 
 @dataclass(frozen=True)
@@ -245,6 +352,7 @@ class Admission:
         rate: the requests of the last minute.
         budget: the money of the day.
         circuit: the circuit breaker.
+        prices: what the next jobs will cost.
         outbox: events about the account that are still to be published.
     """
 
@@ -252,29 +360,45 @@ class Admission:
     rate: RequestRate = field(default_factory=RequestRate)
     budget: Budget = field(default_factory=Budget)
     circuit: Circuit = field(default_factory=Circuit)
+    prices: Prices = field(default_factory=Prices)
     outbox: tuple[AccountEvent, ...] = ()
 
-    def admit(self, job_id: str, quotas: Quotas, now: float) -> "Admission | Denial":
+    def estimate(self, job: Job) -> Estimate:
+        """Estimate what a job will cost."""
+        return self.prices.estimate(work_of(job))
+
+    def refusal(self, job: Job, quotas: Quotas) -> Refusal | None:
+        """Return why a job is too dear to be sent at all."""
+        assert job.sidecar  # noqa: S101 - only jobs with instructions are submitted
+        return self.prices.refusal(job.footage, job.sidecar, quotas, job.cap)
+
+    def admit(self, job: Job, quotas: Quotas, now: float) -> "Admission | Denial":
         """Admit one job to Segmind: acquire its lease, book its price, count one request."""
         opened = self.circuit.opened
         if opened and now < opened.probe_at:
             return Denial(opened.reason, opened.message)
         active = self.leases.active(now)
-        if job_id not in active and len(active) >= quotas.max_in_flight:
+        if job.id not in active and len(active) >= quotas.max_in_flight:
             message = "as many clips are rendering as the request rate can follow"
             return Denial(HoldReason.CAPACITY, message)
-        booked = self._is_booked_today(job_id, now)
-        budget = self.budget if booked else self.budget.book(PRICE_USD, now)
-        if not booked and budget.booked_usd > quotas.daily_budget_usd:
-            exhausted = f"the daily budget of {quotas.daily_budget_usd:g} USD is used up"
-            message = f"{exhausted}; jobs continue at midnight UTC, or when it is raised"
-            return Denial(HoldReason.BUDGET, message)
+        budget = self.budget.at(now)
+        if not budget.holds(job.id, now):
+            estimate, folder = self.estimate(job), job.cap.folder if job.cap else None
+            budget = budget.book(job.id, estimate, folder, now)
+            if budget.booked(now) > quotas.daily_budget_usd:
+                exhausted = f"the daily budget of {quotas.daily_budget_usd:g} USD is used up"
+                message = f"{exhausted}; jobs continue at midnight UTC, or when it is raised"
+                return Denial(HoldReason.BUDGET, message)
+            if job.cap and budget.booked(now, job.cap.folder) > job.cap.daily_usd:
+                cap = f"{job.cap.daily_usd:g} USD a day for {job.cap.folder or 'the bucket'}"
+                message = f"the cap of {cap} is used up; it continues at midnight UTC"
+                return Denial(HoldReason.FOLDER_BUDGET, message)
         rate = self.rate.acquire(quotas.requests_per_minute, now)
         if isinstance(rate, Denial):
             return rate
         return replace(
             self,
-            leases=self.leases.acquire(job_id, now),
+            leases=self.leases.acquire(job.id, now),
             rate=rate,
             budget=budget,
             circuit=self.circuit.probe(now),
@@ -285,24 +409,56 @@ class Admission:
         rate = self.rate.acquire(quotas.requests_per_minute, now)
         return rate if isinstance(rate, Denial) else replace(self, rate=rate)
 
-    def release(self, job_id: str, now: float, cost_usd: float | None = None) -> "Admission":
+    def release(
+        self,
+        job_id: str,
+        now: float,
+        cost_usd: float | None = None,
+        prices: Prices | None = None,
+    ) -> "Admission":
         """Release a job's lease and correct the budget; releasing what is gone changes nothing.
 
         Parameters:
+            job_id: the job.
+            now: seconds since the epoch.
             cost_usd: the real cost; `None` while it is unknown.
+            prices: what was learned from it.
         """
-        budget = self.budget.book(0, now)
-        if cost_usd is not None and self._was_booked_today(job_id, now):
-            budget = self.budget.book(cost_usd - PRICE_USD, now)
-        return replace(self, leases=self.leases.release(job_id, now), budget=budget)
+        if cost_usd is None:
+            budget = self.budget.wait_for_cost(job_id, now)
+        else:
+            budget = self.budget.settle(job_id, cost_usd, now)
+        return replace(
+            self,
+            leases=self.leases.release(job_id, now),
+            budget=budget,
+            prices=prices or self.prices,
+        )
 
     def release_forgotten(self, settled: Collection[str], now: float) -> "Admission":
-        """Release the long leases of settled jobs; one that was renewed meanwhile is not long."""
+        """Release the long leases of settled jobs; one that was renewed meanwhile is not long.
+
+        Such a lease has bought nothing, so neither has its booking, unless that waits for a cost.
+        """
         after = self
         for job_id in self.leases.long(now):
-            if job_id in settled:
-                after = after.release(job_id, now, cost_usd=0)  # this lease has bought nothing
+            booking = self.budget.bookings.get(job_id)
+            if job_id not in settled:
+                continue
+            if booking and booking.look_at:
+                after = replace(after, leases=after.leases.release(job_id, now))
+            else:
+                after = after.release(job_id, now, cost_usd=0)
         return after
+
+    def bookings_to_check(self, now: float) -> dict[str, Booking]:
+        """Return what is booked for jobs that are not in flight, and not checked lately."""
+        active = self.leases.active(now)
+        return {
+            job: booking
+            for job, booking in self.budget.at(now).bookings.items()
+            if booking.look_at <= now and job not in active
+        }
 
     def open_circuit(self, reason: HoldReason, message: str, now: float) -> "Admission":
         """Open the circuit, and announce it."""
@@ -346,9 +502,11 @@ class Admission:
             return 0
         if self.circuit.opened:
             return int(now >= self.circuit.opened.probe_at)
-        left = quotas.daily_budget_usd - self.budget.booked(now)
-        covered = int(min(1e6, left / PRICE_USD + 1e-6))
-        return max(0, min(quotas.max_in_flight - len(self.leases.active(now)), covered))
+        return max(0, quotas.max_in_flight - len(self.leases.active(now)))
+
+    def left_usd(self, quotas: Quotas, now: float) -> float:
+        """Return how much of today's budget is left."""
+        return round(quotas.daily_budget_usd - self.budget.booked(now), 6)
 
     def metrics(self, quotas: Quotas, now: float) -> dict[str, float]:
         """Return the figures for CloudWatch."""
@@ -357,15 +515,9 @@ class Admission:
             "JobsInFlight": len(self.leases.active(now)),
             "CircuitOpen": int(self.circuit.opened is not None),
             "SpentTodayUsd": booked,
-            "BudgetExhausted": int(booked + PRICE_USD > quotas.daily_budget_usd),
+            "BudgetExhausted": int(self.budget.exhausted_on == self.budget.today(now)),
+            "PriceDriftPercent": round(100 * abs(self.budget.at(now).drift())),
         }
-
-    def _is_booked_today(self, job_id: str, now: float) -> bool:
-        return job_id in self.leases.active(now) and self._was_booked_today(job_id, now)
-
-    def _was_booked_today(self, job_id: str, now: float) -> bool:
-        end = self.leases.expire_at.get(job_id)
-        return end is not None and day_of(end - LEASE_SECONDS) == self.budget.today(now)
 
     def _with_circuit(self, circuit: Circuit) -> "Admission":
         changed = replace(self, circuit=circuit)
@@ -384,6 +536,13 @@ def _usual_render() -> tuple[float, float]:
     schedule = PollSchedule.learn()
     polls, seconds = zip(*map(schedule.end_seen, PRIOR), strict=True)
     return fmean(polls), fmean(seconds)
+
+
+def work_of(job: Job) -> Work | None:
+    """Return what Segmind has to do for a job; `None` if its clip was not looked at."""
+    if job.footage is None or job.sidecar is None:
+        return None
+    return Work.of(job.footage, job.sidecar.short_side)
 
 
 def day_of(now: float) -> str:

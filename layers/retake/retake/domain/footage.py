@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from .limits import MAX_CLIP_BYTES
 
@@ -131,7 +132,7 @@ def plan(footage: Footage, short_side: int | None) -> Plan:
         footage: the clip.
         short_side: the most pixels of the short side that are sent; `None` for as many as it has.
     """
-    width, height = _fit(footage.upright, short_side)
+    width, height = sent_size(footage, short_side)
     encoding = list(_encoding_steps(footage, (width, height)))
     rate = _nearest_rate(footage.frame_rate)
     if encoding:
@@ -183,8 +184,15 @@ def _packing_steps(footage: Footage) -> list[str]:
     return steps
 
 
-def _fit(size: tuple[int, int], short_side: int | None) -> tuple[int, int]:
-    """Return the even size that keeps the shape and has at most `short_side` on its short side."""
+@lru_cache(maxsize=64)
+def sent_size(footage: Footage, short_side: int | None) -> tuple[int, int]:
+    """Return the even size of what is sent: the shape of the clip, and not larger.
+
+    Parameters:
+        footage: the clip.
+        short_side: the most pixels of the short side; `None` for as many as it has.
+    """
+    size = footage.upright
     scale = min(Fraction(1), Fraction(short_side or min(size), min(size)))
     width, height = (max(2, 2 * round(side * scale / 2)) for side in size)
     return width, height

@@ -155,7 +155,8 @@ def job_id(drop: Drop, sidecar: Sidecar | None) -> str:
     unreadable = drop.sidecar.content if drop.sidecar and sidecar is None else None
     content = [drop.bucket, drop.clip.key, drop.clip.content]
     content.append(drop.first_frame.content if drop.first_frame else "")
-    content.append(sidecar.canonical() if sidecar else unreadable or "")
+    # What it may cost does not change what it is.
+    content.append(replace(sidecar, max_usd=None).canonical() if sidecar else unreadable or "")
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 

@@ -25,6 +25,7 @@ from .json_form import Fields
 from .limits import MAX_KEY_BYTES
 from .preparation import Preparation
 from .preset import Preset
+from .prices import FolderCap
 from .refusal import Refusal
 from .sidecar import Sidecar
 
@@ -189,6 +190,7 @@ class Candidate:
         job: the job of this very content, if there is one.
         preparation: what was made of these very versions, if that was made and is still there.
         beside: what is known about the keys of its sidecar and first frame, if it was read.
+        cap: what its preset lets be spent in a day for its folder, if the preset was read.
     """
 
     drop: Drop
@@ -197,6 +199,7 @@ class Candidate:
     job: Job | None = None
     preparation: Preparation | None = None
     beside: tuple[InputRecord, ...] = ()
+    cap: FolderCap | None = None
 
     @property
     def to_prepare(self) -> str:

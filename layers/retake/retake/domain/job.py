@@ -12,6 +12,7 @@ from enum import StrEnum
 from .footage import Footage
 from .input_files import InputFile
 from .preparation import Preparation
+from .prices import FLAT_USD, Estimate, FolderCap, believable
 from .refusal import Refusal
 from .sidecar import Sidecar
 
@@ -76,6 +77,7 @@ class HoldReason(StrEnum):
     KEY = "key"  # Segmind rejects the API key or the account
     CREDITS = "credits"  # the account is out of credits
     BUDGET = "budget"  # the daily budget is used up
+    FOLDER_BUDGET = "folder_budget"  # the daily cap of its folder is used up
     ATTENTION = "attention"  # only a person can tell whether Segmind runs it
 
 
@@ -192,12 +194,14 @@ class Job:
         held_since: its place in the line of held jobs; kept until it is sent.
         rejected_at: when Segmind last rejected its submit for the account's sake. If other
             jobs are accepted after that, the trouble is the job's own.
+        cap: what may be spent in a day for its folder, if that is limited. Set by submit.
+        estimate: what it will cost. Set by submit.
         attempt: what was sent to Segmind. Set by submit, before the request.
         search: how far the search for a lost response is. Set by sweep.
         request_id: Segmind's id of the paid request. Set by submit, or by sweep from history.
         submitted_at: when the request was made; Segmind's record lives from here.
         result_url: where Segmind says the result is. Set by poll.
-        cost_usd: what Segmind says the job cost; `None` while unknown. Set by poll.
+        cost_usd: what Segmind says the job cost; `None` while unknown. Set by poll, or by sweep.
         render_seconds: how long the render took, as the poll schedule counts. Set by poll.
         fetch_attempts: how often the render could not be copied. Set by fetch.
         finish_attempts: how often finishing the render was begun. Set by finish.
@@ -228,6 +232,8 @@ class Job:
     held_since: int | None = None
     rejected_at: int | None = None
 
+    cap: FolderCap | None = None
+    estimate: Estimate | None = None
     attempt: SubmitAttempt | None = None
     search: HistorySearch | None = None
     request_id: str | None = None
@@ -261,6 +267,17 @@ class Job:
     def listing(self) -> Listing:
         """Return where the job is listed."""
         return Listing.ATTENTION if self.needs_attention else listing_of(self.state)
+
+    @property
+    def expected_usd(self) -> float:
+        """Return what it costs as far as it is known: its estimate, until its cost is known."""
+        if self.cost_usd is not None:
+            return self.cost_usd
+        return self.estimate.usd if self.estimate else FLAT_USD
+
+    def believable(self, cost_usd: float | None) -> float | None:
+        """Return a cost that Segmind reports; `None` if it is missing, zero, or absurd."""
+        return believable(cost_usd, self.estimate.usd if self.estimate else FLAT_USD)
 
     @property
     def may_cost(self) -> bool:

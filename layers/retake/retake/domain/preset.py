@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from . import sidecar
-from .input_files import InputFile, stem
+from .input_files import PRESET_NAME, InputFile, stem
 from .json_form import Fields, JsonForm, quote
+from .prices import FolderCap
 from .refusal import Refusal
 from .sidecar import Sidecar
 
@@ -22,6 +23,9 @@ FORM = JsonForm(
 )
 
 
+_OF_FOLDER = ("$schema", "daily_usd")  # fields that no sidecar gets
+
+
 @dataclass(frozen=True)
 class Preset:
     """A preset as it is in the bucket now.
@@ -34,6 +38,14 @@ class Preset:
     file: InputFile
     fields: Fields | Refusal
 
+    @property
+    def cap(self) -> FolderCap | None:
+        """Return what may be spent in a day for the clips of its folder."""
+        if isinstance(self.fields, Refusal) or "daily_usd" not in self.fields:
+            return None
+        folder = self.file.key.removesuffix(PRESET_NAME)
+        return FolderCap(folder, float(self.fields["daily_usd"]))
+
 
 def parse(raw: bytes) -> Fields | Refusal:
     """Read a preset strictly, as `JsonForm.read` does."""
@@ -43,7 +55,7 @@ def parse(raw: bytes) -> Fields | Refusal:
 def fill(own: Fields, preset: Fields, clip_key: str) -> Fields | Refusal:
     """Return a sidecar's fields with what it leaves out filled in from the preset."""
     defaults = {
-        name: value for name, value in preset.items() if name not in own and name != "$schema"
+        name: value for name, value in preset.items() if name not in own and name not in _OF_FOLDER
     }
     if "first_frame_url" in own:
         defaults.pop("first_frame", None)

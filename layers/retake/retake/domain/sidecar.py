@@ -26,6 +26,7 @@ class Sidecar:
     rerun: int | None = None
     size: str = str(SCHEMA["properties"]["size"]["default"])
     sound: str = SCHEMA["properties"]["sound"]["default"]
+    max_usd: float | None = None
 
     @classmethod
     def from_fields(cls, fields: Fields) -> "Sidecar":
@@ -39,6 +40,7 @@ class Sidecar:
             rerun=None if rerun is None else int(rerun),
             size=size if isinstance(size, str) else str(int(size)),
             sound=fields.get("sound", cls.sound),
+            max_usd=fields.get("max_usd"),
         )
 
     @property

@@ -61,6 +61,8 @@ def of_job(job: Job) -> dict[str, Any]:
         "request_id": job.request_id,
         "result": job.result,
         "warnings": list(job.warnings) or None,
+        "estimate_usd": job.estimate.usd if job.estimate else None,
+        "rate": job.estimate.rate if job.estimate else None,
         "cost_usd": job.cost_usd,
         "times": _times(job),
     }

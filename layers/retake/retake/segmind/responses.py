@@ -6,7 +6,7 @@ Every variant that was seen or is documented ends in one of the values below.
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from math import ceil
@@ -234,7 +234,15 @@ def read_history_row(response: Response, request_id: str) -> Found | Failed | No
         if row.get("error"):
             return Failed(Response(200, json.dumps(row)).words)
         return Failed("Segmind gave no reason")
-    return _find(row, ("generation_url",), {})
+    found = _find(row, ("generation_url",), {})
+    cost = read_history_cost(response, request_id)
+    return replace(found, metrics={"cost": cost, **found.metrics}) if found and cost else found
+
+
+def read_history_cost(response: Response, request_id: str) -> float | None:
+    """Return what a request's history row says that it cost, in USD; `None` if it does not."""
+    row = _row(response.body, request_id)
+    return _metrics({"metrics": {"cost": row.get("credits_deduction")}}).get("cost")
 
 
 def retry_after(response: Response) -> int:

@@ -1,12 +1,15 @@
 """Admission control as the functions use it, and what follows from it: events and wake-ups."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import islice
 
 from ..aws.admission_store import AdmissionStore
 from ..aws.follow_ups import FollowUps
 from ..aws.messaging import DropQueue, EventBus
-from ..domain.admission import AccountEvent, Denial, Quotas
+from ..domain.admission import AccountEvent, Booking, Denial, Quotas
 from ..domain.job import HoldReason, Job
+from ..domain.prices import Estimate, Prices
+from ..domain.refusal import Refusal
 
 MAX_AT_ONCE = 10  # held jobs that one free slot may wake
 MAX_STALE = 10  # held jobs that the index may still show after they were admitted
@@ -24,30 +27,48 @@ class AdmissionControl:
         """Read a job; a request or a release that follows at once saves its own read."""
         return self._store.read_with_job(job_id)
 
-    def admit(self, job_id: str) -> Denial | None:
+    def admit(self, job: Job) -> Denial | None:
         """Admit one job to Segmind; return why not, else `None`."""
         return self._store.change(
-            lambda admission: admission.admit(job_id, self._quotas, self._clock())
+            lambda admission: admission.admit(job, self._quotas, self._clock())
         )
 
-    def check(self, job_id: str) -> Denial | None:
-        """Return why a job would not be admitted, without changing anything."""
-        outcome = self._store.read().admit(job_id, self._quotas, self._clock())
+    def check(self, job: Job) -> Denial | Refusal | None:
+        """Return why a job would not be admitted now, or never, without changing anything."""
+        admission = self._store.read()
+        if refusal := admission.refusal(job, self._quotas):
+            return refusal
+        outcome = admission.admit(job, self._quotas, self._clock())
         return outcome if isinstance(outcome, Denial) else None
+
+    def estimate(self, job: Job) -> Estimate:
+        """Estimate what a job will cost, by the prices that were read a moment ago."""
+        return self._store.read_recent().estimate(job)
 
     def request(self) -> Denial | None:
         """Admit one request; return why not, else `None`."""
         return self._store.change(lambda admission: admission.request(self._quotas, self._clock()))
 
-    def release(self, job_id: str, cost_usd: float | None = None) -> bool:
+    def release(
+        self, job_id: str, cost_usd: float | None = None, prices: Prices | None = None
+    ) -> bool:
         """Release a job's lease at its real cost.
+
+        Parameters:
+            job_id: the job.
+            cost_usd: its cost; `None` while it is unknown.
+            prices: what was learned from it.
 
         Returns:
             False when too many functions changed the state at once.
         """
         return not self._store.change(
-            lambda admission: admission.release(job_id, self._clock(), cost_usd)
+            lambda admission: admission.release(job_id, self._clock(), cost_usd, prices)
         )
+
+    def bookings_to_check(self) -> dict[str, Booking]:
+        """Return what is booked for jobs that are not in flight, and not checked lately."""
+        return self._store.read_recent().bookings_to_check(self._clock())
 
     def long_leases(self) -> list[str]:
         """Return the ids of the jobs whose leases are active for unusually long."""
@@ -93,10 +114,21 @@ class AdmissionControl:
         """Return how much longer gaps between polls should be while requests are scarce."""
         return self._store.read_recent().stretch(self._quotas, self._clock())
 
-    def free_slots(self) -> tuple[int, Collection[str]]:
-        """Return how many jobs could be admitted now, and the ids of those that have a lease."""
+    def free_slots(self) -> int:
+        """Return how many jobs could be admitted now, whatever they cost."""
+        return self._store.read_recent().free_slots(self._quotas, self._clock())
+
+    def affordable(self, jobs: Iterable[Job]) -> Iterator[Job]:
+        """Yield the jobs without a lease that what is left of today's budget covers together."""
         admission, now = self._store.read_recent(), self._clock()
-        return admission.free_slots(self._quotas, now), admission.leases.active(now).keys()
+        leased, left = admission.leases.active(now), admission.left_usd(self._quotas, now)
+        for job in jobs:
+            if job.id in leased:
+                continue
+            usd = 0.0 if admission.budget.holds(job.id, now) else admission.estimate(job).usd
+            if usd <= left:
+                left = round(left - usd, 6)
+                yield job
 
     def metrics(self) -> dict[str, float]:
         """Return the figures for CloudWatch."""
@@ -131,12 +163,11 @@ class Waker:
 
     def wake_next(self) -> None:
         """Wake as many held jobs as could be admitted now."""
-        free, leased = self._admission.free_slots()
-        free = min(free, MAX_AT_ONCE)
+        free = min(self._admission.free_slots(), MAX_AT_ONCE)
         if free:
             # The index lags: it can still show a job that was just admitted as held.
             held = self._follow_ups.held(free + MAX_STALE)
-            for job in [job for job in held if job.id not in leased][:free]:
+            for job in islice(self._admission.affordable(held), free):
                 self.wake(job.id)
 
     def any_held(self) -> bool:

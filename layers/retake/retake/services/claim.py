@@ -91,7 +91,8 @@ class Candidates:
             fields = None if content is None else sidecar.FORM.read(content)
             defaults = None if isinstance(fields, Refusal) else self.preset_for(clip.key)
         instructions = resolve(drop, fields, defaults, record, self._clock())
-        return Candidate(drop, record, instructions, beside=tuple(beside))
+        cap = defaults.cap if defaults else None
+        return Candidate(drop, record, instructions, beside=tuple(beside), cap=cap)
 
     def refused(self, file: InputFile, refusal: Refusal) -> Candidate:
         """Gather a file that is refused by itself, without any instructions."""
@@ -136,7 +137,8 @@ class Claims:
         """
         drop = candidate.drop
         job = _job_of(drop, State.CLAIMED, start.sidecar)
-        job = replace(job, prepared=candidate.preparation)
+        cap = candidate.cap or (start.replaces.cap if start.replaces else None)
+        job = replace(job, prepared=candidate.preparation, cap=cap)
         created = self._create(drop, job, start.replaces)
         if created:
             if candidate.record.newest_job:

@@ -129,7 +129,7 @@ class Poller:
         return self._keep_asking(loop, job, reason)
 
     def _fetch(self, loop: WaitLoop, job: Job, found: Found) -> WaitLoop:
-        cost = found.metrics.get("cost")
+        cost = job.believable(found.metrics.get("cost"))
         fetching = self._jobs.advance(
             job,
             State.FETCHING,

@@ -31,13 +31,6 @@ class Reconciler:
         """Begin a sweep: what was read in the one before is forgotten."""
         self._recovery.begin_sweep()
 
-    def end_sweep(self) -> None:
-        """End a sweep: leases that were forgotten are released."""
-        try:
-            self._settlement.release_forgotten()
-        except Exception:  # noqa: BLE001 - the next sweep tries again, and the leases expire
-            logger.exception("forgotten leases could not be released")
-
     def reconcile(self, entry: Job | InputRecord) -> None:
         """Move on a job or a waiting file that is due."""
         if isinstance(entry, InputRecord):

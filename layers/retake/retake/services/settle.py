@@ -2,9 +2,11 @@
 
 from ..aws.job_store import JobStore
 from ..aws.messaging import EventBus
-from ..aws.render_times import RenderTimes
+from ..aws.past_jobs import PastJobs
 from ..domain import status_file
-from ..domain.job import FOLLOWED, PAID
+from ..domain.admission import work_of
+from ..domain.job import FOLLOWED, PAID, Job
+from ..domain.prices import Cost, Prices
 from ..observability import count, logger
 from .admission_control import AdmissionControl
 from .status_files import StatusFiles
@@ -20,20 +22,10 @@ class Settlement:
         status_files: StatusFiles,
         events: EventBus,
         admission: AdmissionControl,
-        render_times: RenderTimes,
+        past_jobs: PastJobs,
     ) -> None:
         self._jobs, self._status_files, self._events = jobs, status_files, events
-        self._admission, self._render_times = admission, render_times
-
-    def release_forgotten(self) -> None:
-        """Release the long leases of jobs that are settled already.
-
-        A function acquired such a lease because it had read the job before, and then died.
-        """
-        jobs = self._jobs.get_many(self._admission.long_leases()).values()
-        settled = [job.id for job in jobs if job.has_ended and job.follow_up is None]
-        if settled:
-            self._admission.release_forgotten(settled)
+        self._admission, self._past_jobs = admission, past_jobs
 
     def settle(self, job_id: str) -> None:
         """Settle a job that has ended; leave one that has not to `sweep`."""
@@ -46,12 +38,24 @@ class Settlement:
                 self._jobs.update(job, due_in=0)
             return
         cost = job.cost_usd if job.state in PAID else 0
-        if not self._admission.release(job_id, cost):
+        if not self._admission.release(job_id, cost, self._learn(job)):
             return
         self._status_files.publish(job_id, job)
         outcome = job.state.capitalize()
         self._events.put(outcome, status_file.of_job(job))
         count(outcome)
-        if job.render_seconds is not None:
-            self._render_times.add(job.render_seconds)
         self._jobs.settle(job)
+
+    def correct(self, job: Job, cost_usd: float) -> None:
+        """Correct what is booked for a settled job whose cost was unknown."""
+        self._admission.release(job.id, cost_usd, self._learn(job))
+        self._status_files.publish(job.id)
+
+    def _learn(self, job: Job) -> Prices | None:
+        """Learn from a job; return the prices if it has changed them."""
+        work = work_of(job)
+        cost = Cost(job.id[:8], work, job.cost_usd) if work and job.cost_usd else None
+        if cost is None and job.render_seconds is None:
+            return None
+        costs = self._past_jobs.add(job.render_seconds, cost)
+        return Prices.learn(costs) if cost else None

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..aws.job_store import JobStore
 from ..aws.s3 import StagingBucket, UrlSigner
-from ..domain.admission import Denial
+from ..domain.admission import DAY_SECONDS, Denial
 from ..domain.input_files import sent_key, suffix_of
 from ..domain.job import (
     PAID,
@@ -31,6 +31,7 @@ from .wait_loops import WaitLoops
 SUBMIT_SECONDS = 60  # a submit that takes longer counts as one whose response was lost
 SEARCH_AFTER_SECONDS = 60  # until the history is searched for a lost response
 OWN_TROUBLE_SECONDS = 900  # until a job that alone is rejected, or cannot be sent, is retried
+FOLDER_BUDGET_SECONDS = 3600  # until a job is retried whose folder has used up its daily cap
 EXECUTION_CHECK_SECONDS = 300  # until `sweep` makes sure that the wait loop runs
 
 
@@ -60,24 +61,24 @@ class Submitter:
         """Submit a job that has just been read or claimed, or hold it with the reason."""
         if not job.may_be_submitted:
             return
-        denial = self._admission.check(job.id)
-        if denial:
-            self._hold(job, denial)
+        verdict = self._admission.check(job)
+        if isinstance(verdict, Denial):
+            self._hold(job, verdict)
         elif job.state is State.CLAIMED and self._waker.any_held():
             self._hold(job, Denial(HoldReason.CAPACITY, "others were dropped before it"))
             self._waker.wake_next()
         else:
-            self._send(job)
+            self._send(job, verdict)
 
-    def _send(self, job: Job) -> None:
+    def _send(self, job: Job, refusal: Refusal | None) -> None:
         # Building takes a while, so it comes first: a request counts from its admission on.
         try:
-            submit = self._requests.build(job)
+            submit = refusal or self._requests.build(job)
         except Exception:
             self._outcomes.set_aside(job)
             raise
         refused = isinstance(submit, Refusal)
-        denial = None if refused else self._admission.admit(job.id)
+        denial = None if refused else self._admission.admit(job)
         if denial:
             self._hold(job, denial)
             return
@@ -88,6 +89,7 @@ class Submitter:
             due_in=SUBMIT_SECONDS,
             hold_reason=None,
             reason=None,
+            estimate=self._admission.estimate(job),
             attempt=SubmitAttempt(body, job.next_attempt),
             search=None,
         )
@@ -108,8 +110,8 @@ class Submitter:
         job = self._jobs.get(job_id)
         if job and job.has_ended:
             # A settled job released its own lease: this one is new, and has bought nothing.
-            unknown_cost = job.state in PAID and job.follow_up is not None
-            self._admission.release(job_id, None if unknown_cost else 0)
+            is_open = job.follow_up is not None or (job.state in PAID and job.cost_usd is None)
+            self._admission.release(job_id, None if is_open else 0)
 
 
 @dataclass(frozen=True)
@@ -234,7 +236,8 @@ class SubmitOutcomes:
             "hold_reason": denial.reason,
             "reason": denial.message,
             "held_since": since,
-            "follow_up": FollowUp(FollowUpQueue.HELD, since),
+            "follow_up": self._follow_up(denial.reason, since),
+            "estimate": job.estimate or self._admission.estimate(job),
         } | changes
         after: Job | None = job
         if job.state is not State.HELD:
@@ -244,6 +247,14 @@ class SubmitOutcomes:
         self._status_files.publish(job.id, after)
         if denial.reason is HoldReason.BUDGET:
             self._admission.exhaust_budget(denial.message)
+
+    def _follow_up(self, reason: HoldReason, since: int) -> FollowUp:
+        """Return when a held job is tried again; one that its folder's cap holds waits alone."""
+        if reason is not HoldReason.FOLDER_BUDGET:
+            return FollowUp(FollowUpQueue.HELD, since)
+        now = int(self._clock())
+        midnight = now - now % DAY_SECONDS + DAY_SECONDS
+        return FollowUp(FollowUpQueue.DUE, min(midnight, now + FOLDER_BUDGET_SECONDS))
 
     def set_aside(self, job: Job) -> None:
         """Postpone a held job that cannot be sent, so that it is not always tried first."""

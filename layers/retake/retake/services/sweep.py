@@ -7,7 +7,8 @@ from ..domain.intake import InputRecord
 from ..domain.job import FollowUpQueue, Job
 from ..domain.limits import OVERDUE_SECONDS
 from ..observability import count, logger
-from .admission_control import AdmissionControl, Outbox, Waker
+from .admission_control import Outbox, Waker
+from .bookkeeping import Bookkeeping
 from .notify import EmailDigest
 from .reconcile import Reconciler
 
@@ -24,13 +25,13 @@ class Sweep:
         follow_ups: FollowUps,
         reconciler: Reconciler,
         waker: Waker,
-        admission: AdmissionControl,
+        bookkeeping: Bookkeeping,
         outbox: Outbox,
         digest: EmailDigest,
         clock: Callable[[], float],
     ) -> None:
         self._follow_ups, self._reconciler, self._waker = follow_ups, reconciler, waker
-        self._admission, self._outbox, self._digest = admission, outbox, digest
+        self._bookkeeping, self._outbox, self._digest = bookkeeping, outbox, digest
         self._clock = clock
 
     def run(self) -> int:
@@ -44,7 +45,7 @@ class Sweep:
             if self._clock() > started + MAX_SECONDS:
                 break
             self._reconcile(entry)
-        self._reconciler.end_sweep()
+        self._bookkeeping.run()
         self._publish_metrics()
         try:
             self._outbox.publish()
@@ -67,7 +68,7 @@ class Sweep:
 
     def _publish_metrics(self) -> None:
         now = self._clock()
-        for name, value in self._admission.metrics().items():
+        for name, value in self._bookkeeping.metrics().items():
             count(name, value)
         count("JobsHeld", self._follow_ups.count(FollowUpQueue.HELD, now))
         count("JobsOverdue", self._follow_ups.count(FollowUpQueue.DUE, now - OVERDUE_SECONDS))

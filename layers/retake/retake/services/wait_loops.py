@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from ..aws.messaging import Executions
-from ..aws.render_times import RenderTimes
+from ..aws.past_jobs import PastJobs
 from ..domain.job import Job
 from ..domain.poll_schedule import PollSchedule
 from ..domain.wait_loop import WaitLoop
@@ -16,10 +16,10 @@ class WaitLoops:
         self,
         *,
         executions: Executions,
-        render_times: RenderTimes,
+        past_jobs: PastJobs,
         random: Callable[[], float],
     ) -> None:
-        self._executions, self._render_times, self._random = executions, render_times, random
+        self._executions, self._past_jobs, self._random = executions, past_jobs, random
 
     def start(self, job: Job) -> None:
         """Start the wait loop of a job that was just submitted."""
@@ -40,4 +40,4 @@ class WaitLoops:
         )
 
     def _learned(self) -> PollSchedule:
-        return PollSchedule.learn(self._render_times.recent())
+        return PollSchedule.learn(self._past_jobs.render_seconds())
