@@ -150,3 +150,25 @@ def test_an_event_with_any_detail_gives_an_email_that_sns_accepts(
     assert email.subject.isprintable()
     assert len(email.subject) <= MAX_SUBJECT_CHARACTERS
     assert email.body.encode()
+
+
+@pytest.mark.parametrize(
+    ("costs", "line"),
+    [
+        ([{"cost_usd": 1.25, "estimate_usd": 9}, {"estimate_usd": 0.6}], "Cost: 1.85 USD."),
+        ([{"cost_usd": 0.5}, {"cost_usd": "much"}, {"cost_usd": -1}], "Cost: 0.50 USD."),
+        ([{"cost_usd": True}, {}], None),
+    ],
+)
+def test_the_email_of_a_batch_says_what_it_cost(
+    costs: list[dict[str, Any]], line: str | None
+) -> None:
+    found = [read(job_event("Delivered", number, **cost)) for number, cost in enumerate(costs)]
+    lines = compose([outcome for outcome in found if outcome]).body.splitlines()
+    assert lines[-1] == line if line else "Cost" not in lines[-1]
+
+
+def test_what_failed_is_not_said_to_cost_anything() -> None:
+    outcome = read(job_event("Failed", estimate_usd=0.6))
+    assert outcome
+    assert "Cost" not in compose([outcome]).body

@@ -30,6 +30,7 @@ class _Kind:
     command: str
 
 
+_PAID = ("Delivered", "Lost")
 # By the event that announces them, in the order of the email.
 _KINDS = {
     "Held": _Kind(
@@ -65,6 +66,7 @@ class Outcome:
         hold_reason: why it is held, if it is.
         message: details in plain words.
         result: the S3 URI of the delivered video, if it is delivered.
+        usd: what it cost, or was estimated to cost; 0 if it cost nothing.
     """
 
     kind: str
@@ -74,6 +76,7 @@ class Outcome:
     hold_reason: str
     message: str
     result: str
+    usd: float = 0.0
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -121,6 +124,7 @@ def read(event: str) -> Outcome | None:
         hold_reason=_text(detail, "held"),
         message=message[:MAX_MESSAGE_CHARACTERS],
         result=_text(detail, "result")[: 2 * MAX_KEY_CHARACTERS] if kind == "Delivered" else "",
+        usd=_usd(detail) if kind in _PAID else 0.0,
     )
 
 
@@ -153,6 +157,8 @@ def _paragraph(name: str, outcomes: Sequence[Outcome]) -> str:
     lines = list(_fitting_lines(outcomes))
     left = len(outcomes) - len(lines)
     lines.insert(0, f"{len(outcomes)} {kind.heading}")
+    if usd := sum(outcome.usd for outcome in outcomes):
+        lines.append(f"Cost: {usd:.2f} USD.")
     if left:
         lines.append(f"  and {left} more: {kind.command}")
     if kind.advice:
@@ -168,6 +174,15 @@ def _fitting_lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
         if room < 0:
             return
         yield line
+
+
+def _usd(detail: dict[str, Any]) -> float:
+    """Return what a job cost, or was estimated to cost."""
+    for name in ("cost_usd", "estimate_usd"):
+        usd = detail.get(name)
+        if isinstance(usd, int | float) and usd is not True and 0 < usd < 1e6:
+            return float(usd)
+    return 0.0
 
 
 def _text(content: dict[str, Any], name: str) -> str:
