@@ -1,6 +1,7 @@
 """The docs match the code."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import typer
@@ -8,8 +9,9 @@ import typer
 from retake.domain import preset, sidecar
 from retake.domain.admission import Quotas
 from retake.domain.job import HoldReason, State
-from retake.domain.prices import FLAT_USD
+from retake.domain.prices import FLAT_USD, MEGAPIXEL_USD, Basis, Prices
 from retake_cli.app import app
+from tests.support.stand_ins import FOOTAGE
 from tests.support.template import ROOT, TEMPLATE, of_type
 
 FILES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -86,3 +88,12 @@ def test_the_batch_page_calculates_as_admission_control_does() -> None:
     assert f"`DailyBudgetUsd` {budget} is **{int(budget / FLAT_USD)} jobs a day**" in page
     assert f"{rate} a minute; " in page
     assert f"{Quotas(rate).max_in_flight} at Segmind at once" in page
+
+
+def test_the_prices_page_calculates_as_estimates_do() -> None:
+    prices = Prices({Basis.MEGAPIXEL: MEGAPIXEL_USD})
+    for seconds in (5, 10, 30):
+        clip = replace(FOOTAGE, seconds=seconds, width=1920, height=1080)
+        usd = prices.by_size(clip)
+        figures = " | ".join(f"{usd[size]:.2f} USD" for size in ("1080", "720", "540"))
+        assert f"| {seconds} s | {figures} |" in PAGES["docs/prices.md"]

@@ -9,7 +9,7 @@ from ..segmind.responses import read_history_cost
 from .admission_control import AdmissionControl
 from .settle import Settlement
 
-MAX_LOOKS = 5  # into the history, in one sweep
+MAX_LOOKS = 10  # into the history, in one sweep
 
 
 class Bookkeeping:
