@@ -16,7 +16,9 @@ from botocore.response import StreamingBody
 from retake.aws import dynamodb
 from retake.domain.input_files import PRESET_NAME, Drop, InputFile, job_id
 from retake.domain.intake import PRESET_GRACE_SECONDS, InputRecord
+from retake.domain.job import State
 from retake.domain.limits import MAX_JSON_BYTES
+from retake.domain.prices import FolderCap
 from retake.domain.sidecar import Sidecar, parse
 from retake.services import ingest as ingest_module
 from retake.services.ingest import WAKE_SECONDS
@@ -28,6 +30,7 @@ from tests.support.drops import (
     pass_seconds,
     status_of,
 )
+from tests.support.stand_ins import FOOTAGE
 from tests.support.world import World
 
 PRESET = b'{"prompt": "ink", "mode": "flex_1", "first_frame": "{name}.png"}'
@@ -665,3 +668,47 @@ def test_the_longest_preset_with_the_longest_url_can_be_stored_and_read_again(
     world.drop(f"{folder}_retake.json", NEW)
     ingest_and_submit(world, key)
     assert len(accepted_jobs(world)) == 1
+
+
+# ─── Prices ───────────────────────────────────────────────────────────────────────────────────
+
+
+def drop_dear_clip(world: World, sidecar: bytes, preset: bytes | None = None) -> Any:
+    """Drop a clip of 29 s in 1080p, which is estimated at 7.85 USD; return its newest job."""
+    world.media.looks[b"dear"] = replace(FOOTAGE, seconds=29, width=1920, height=1080)
+    if preset:
+        world.drop("a/_retake.json", preset)
+    world.clock.now += 2
+    world.drop("a/clip.mp4", b"dear")
+    world.drop("a/clip.json", sidecar)
+    for key in ("a/clip.mp4", "a/clip.json"):
+        ingest_and_submit(world, key)
+    return world.job(world.records.get("a/clip.mp4").newest_job)
+
+
+def test_a_clip_that_was_too_dear_starts_when_its_sidecar_allows_its_price(world: World) -> None:
+    refused = drop_dear_clip(world, b"{}")
+    assert (refused.state, world.segmind.sent) == (State.REFUSED, [])
+    started = drop_dear_clip(world, b'{"max_usd": 9}')
+    assert (started.id, started.state, started.estimate.usd) == (refused.id, State.RENDERING, 7.85)
+
+
+def test_max_usd_makes_no_other_job_of_the_same_content(world: World) -> None:
+    first = drop_dear_clip(world, b'{"max_usd": 9}')
+    again = drop_dear_clip(world, b'{"max_usd": 20}')
+    assert (again.id, len(world.segmind.sent)) == (first.id, 1)
+
+
+def test_the_cap_of_a_preset_is_that_of_its_folder(world: World) -> None:
+    job = drop_dear_clip(world, b'{"max_usd": 9}', preset=b'{"daily_usd": 8}')
+    assert job.cap == FolderCap("a/", 8)
+    assert (job.state, world.admission.budget.booked(world.clock.now, "a/")) == (
+        State.RENDERING,
+        7.85,
+    )
+
+
+def test_a_clip_over_the_cap_of_its_folder_is_refused(world: World) -> None:
+    job = drop_dear_clip(world, b'{"max_usd": 9}', preset=b'{"daily_usd": 7}')
+    assert job.state is State.REFUSED
+    assert "the 7 USD that a/ may cost in a day" in job.explanation

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ import typer
 from botocore.exceptions import ClientError
 
 from retake.domain.intake import Known, Start
+from retake.domain.prices import Basis, Prices
 from retake_cli import upload as uploads
 from retake_cli.commands import drop as drop_verb
 from retake_cli.commands.drop import DropCommand
@@ -204,6 +206,39 @@ def test_a_dry_run_names_the_preset_that_would_be_uploaded(
     assert json.loads(capsys.readouterr().out)["presets"] == ["shoot/_retake.json"]
     command(stack).show_plan([shoot], DropOptions())
     assert "shoot/_retake.json is uploaded, too" in capsys.readouterr().out
+
+
+def learn(stack: Stack, **rates: float) -> None:
+    """Let the functions have learned some prices."""
+    prices = Prices({Basis(name): usd for name, usd in rates.items()}, 20)
+    assert stack.admission.change(lambda admission: replace(admission, prices=prices)) is None
+
+
+def test_a_dry_run_shows_the_price_of_each_clip_at_each_size(
+    stack: Stack, local_clip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    learn(stack, megapixel=0.5)
+    command(stack, as_json=True).show_plan([local_clip], DropOptions(prompt="ink"))
+    plan = json.loads(capsys.readouterr().out)
+    (job,) = plan["jobs"]
+    assert job["rate"] == "0.5 USD per megapixel, learned from 20 jobs"
+    assert job["usd"] == job["usd_by_size"]["1080"] == plan["usd"] == plan["usd_by_size"]["1080"]
+    assert [*job["usd_by_size"]] == ["source", "1080", "720", "540"]
+    command(stack).show_plan([local_clip], DropOptions(prompt="ink"))
+    assert "estimated with 0.5 USD per megapixel" in capsys.readouterr().out
+
+
+def test_a_clip_that_is_too_dear_is_refused_before_an_upload(
+    stack: Stack, local_clip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    learn(stack, clip=7.0)
+    assert command(stack, as_json=True).run([local_clip], DropOptions(prompt="ink")) == 1
+    (refused,) = json.loads(capsys.readouterr().out)["refused"]
+    assert "about 7.00 USD, more than MaxJobUsd, 5 USD" in refused["reason"]
+    assert stack.input_bucket.head("clip.mp4") is None
+    assert command(stack, as_json=True).run([local_clip], DropOptions(prompt="ink", max_usd=8)) == 0
+    (job,) = json.loads(capsys.readouterr().out)["jobs"]
+    assert job["usd"] == 7.0
 
 
 def test_a_waiting_clip_gets_its_sidecar_before_other_clips_are_uploaded(
