@@ -77,7 +77,7 @@ class AdmissionStore:
         condition = "attribute_not_exists(pk) OR version = :before"
         if not dynamodb.put_if(self._table, item, condition, before=before):
             return False
-        self._remember(item)
+        self._last, self._last_at = (admission, before + 1), self._clock()
         return True
 
     def _remember(self, item: Item | None) -> tuple[Admission, int]:
