@@ -16,6 +16,7 @@ from bench.polling import RELEARN_JOBS
 from bench.renders import USUAL, lognormal
 from retake.domain.admission import Admission, Denial, Quotas
 from retake.domain.poll_schedule import PollSchedule
+from tests.support.jobs import new_job
 
 JOBS = 400
 WAKE_LIMIT = 10  # held jobs that are woken at a time
@@ -36,7 +37,7 @@ class Simulation:
     """
 
     def __init__(self, quotas: Quotas, jobs: int, seed: int) -> None:
-        self.waiting = [f"j{number}" for number in reversed(range(jobs))]
+        self.waiting = [new_job(f"j{number}") for number in reversed(range(jobs))]
         self.requests: list[float] = []
         self.renders: list[float] = []
         self.lags: list[float] = []
@@ -73,7 +74,7 @@ class Simulation:
                 return
             self._admission = admitted
             self.requests.append(now)
-            self._follow(self.waiting.pop(), now, lognormal(self._random, *USUAL))
+            self._follow(self.waiting.pop().id, now, lognormal(self._random, *USUAL))
 
     def _follow(self, job: str, start: float, render: float) -> None:
         """Poll a job until its end."""
@@ -99,7 +100,7 @@ class Simulation:
         self._at(start + schedule.seconds_until_next(0), poll)
 
     def _end(self, job: str, now: float, render: float, lag: float) -> None:
-        self._admission = self._admission.release(job, now)
+        self._admission = self._admission.release(job, now, cost_usd=0)
         self.ends.append(now)
         self.lags.append(lag)
         self.renders.append(render)
