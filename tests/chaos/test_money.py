@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from local.cloud import CloudConfig, deploy, running
+from retake.aws import cost_sums
+from retake.domain.admission import Admission
 from tests.support.stack import Stack
 
 OLD_KEY, NEW_KEY = "SG_local_simulator", "SG_the_new_one"
@@ -78,6 +81,43 @@ def raise_budget(stack: Stack, folder: Path) -> None:
         "DailyBudgetUsd": "100",
     }
     deploy(stack.cloud.outputs["Endpoint"], parameters, folder)
+
+
+def test_the_books_agree_with_the_bill_however_it_is_made(
+    poor: Stack, clip: Path, folder: Path
+) -> None:
+    """Segmind bills by the pixel, then by the second, and then reports no cost."""
+    raise_budget(poor, folder)
+    for name, settings in {
+        "pixels": {"billing": "megapixel", "price": 0.5},
+        "seconds": {"billing": "second", "price": 0.3},
+        "silence": {"reports": "nothing"},
+    }.items():
+        poor.configure_simulator(**settings)
+        poor.recover(dict.fromkeys(drop(poor, clip, name, 2), "DELIVERED"))
+    assert sum(each.unpriced_jobs for each in cost_sums.read(poor.table)) == 2
+    poor.eventually(lambda: has_all_costs(poor), "all costs are known")
+    sums = cost_sums.read(poor.table)
+    assert sum(each.billed_usd for each in sums) == pytest.approx(poor.ledger()["paid_total"])
+    assert sum(each.unpriced_jobs for each in sums) == 0
+    assert (poor.status("silence/0.mp4") or {})["cost_usd"] > 0
+    poor.configure_simulator(billing="request", price=0.6, reports="cost")
+    poor.check()
+
+
+def has_all_costs(stack: Stack) -> bool:
+    """Let the costs that are unknown be looked up; tell whether none is left."""
+
+    def make_due(admission: Admission) -> Admission:
+        bookings = {
+            job: replace(booking, look_at=min(1, booking.look_at))
+            for job, booking in admission.budget.bookings.items()
+        }
+        return replace(admission, budget=replace(admission.budget, bookings=bookings))
+
+    stack.admission.change(make_due)
+    stack.sweep()
+    return not stack.admission.read().budget.bookings
 
 
 def test_used_up_credits_hold_all_jobs_and_fail_none(poor: Stack, clip: Path) -> None:
