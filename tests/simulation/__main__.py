@@ -14,7 +14,7 @@ from . import teeth
 from .history import DROPS, Result
 from .runs import replay, run
 
-SEEDS = 100
+SEEDS = 300
 
 
 def main() -> int:

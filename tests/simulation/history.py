@@ -20,7 +20,7 @@ from .segmind import BILLINGS, Account
 from .weather import STORM_SECONDS, Weather
 
 DROPS = 20
-PATIENCE_SECONDS = 2 * 3600  # after the storm, everything has come to its end
+PATIENCE_SECONDS = 3 * 3600  # after the storm; a render that begins late may take over an hour
 QUIET_SECONDS = 1200  # after which not even a lease may be left
 # What nobody reads here.
 UNUSED = (
