@@ -213,8 +213,8 @@ class Invariants:
         if admission is None:
             return
         budget = admission["budget"]
-        booked = [each for each in budget["bookings"].values() if each["day"] == budget["day"]]
-        total = float(budget["spent_usd"]) + sum(float(each["usd"]) for each in booked)
+        spent = float(budget["spent_usd"])
+        priced = {request for request, job in known.items() if "cost_usd" in job}
         paid = [
             each
             for each in self._cloud.segmind.ledger
@@ -222,10 +222,14 @@ class Invariants:
         ]
         # A job may be booked just before midnight, and sent just after it.
         second = 86400
-        sure = sum(each.usd for each in paid if 300 < each.created % second < second - 300)
+        sure = sum(
+            each.usd
+            for each in paid
+            if each.id in priced and 300 < each.created % second < second - 300
+        )
         most = sum(each.usd for each in paid)
-        if not booked and not sure - 1e-6 <= total <= most + 1e-6:
-            self.note(f"{total:.3f} USD are spent, but Segmind billed {sure:.3f} to {most:.3f}")
+        if not sure - 1e-6 <= spent <= most + 1e-6:
+            self.note(f"{spent:.3f} USD are spent, but Segmind billed {sure:.3f} to {most:.3f}")
 
     def _check_leftovers(self, jobs: list[Any]) -> None:
         cloud = self._cloud

@@ -11,6 +11,7 @@ import pytest
 import typer
 from botocore.exceptions import ClientError
 
+from local.simulator.render import probe
 from retake.domain.intake import Known, Start
 from retake.domain.prices import Basis, Prices
 from retake_cli import upload as uploads
@@ -222,6 +223,7 @@ def test_a_dry_run_shows_the_price_of_each_clip_at_each_size(
     plan = json.loads(capsys.readouterr().out)
     (job,) = plan["jobs"]
     assert job["rate"] == "0.5 USD per megapixel, learned from 20 jobs"
+    assert job["usd"] == pytest.approx(0.5 * probe(local_clip).units("megapixel"), abs=0.01)
     assert job["usd"] == job["usd_by_size"]["1080"] == plan["usd"] == plan["usd_by_size"]["1080"]
     assert [*job["usd_by_size"]] == ["source", "1080", "720", "540"]
     command(stack).show_plan([local_clip], DropOptions(prompt="ink"))
