@@ -19,12 +19,10 @@ class TodaysBudget:
     Attributes:
         booked: what is spent, or booked for jobs in flight.
         limit: the daily budget.
-        is_exhausted: whether jobs are held for it.
     """
 
     booked: float
     limit: float
-    is_exhausted: bool = False
 
     @property
     def left(self) -> float:
@@ -56,6 +54,4 @@ def _read_settled(stack: Stack, prefix: str) -> list[CostSum]:
 def todays_budget(stack: Stack) -> TodaysBudget:
     """Read what is booked today."""
     budget = stack.admission.read().budget
-    second = now().timestamp()
-    is_exhausted = budget.exhausted_on == budget.today(second)
-    return TodaysBudget(budget.booked(second), stack.daily_budget_usd, is_exhausted)
+    return TodaysBudget(budget.booked(now().timestamp()), stack.daily_budget_usd)

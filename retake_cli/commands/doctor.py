@@ -307,7 +307,7 @@ def check_admission(stack: Stack) -> Iterator[Finding]:
         yield Finding("hold", FINE, "the circuit is closed: jobs can be submitted")
     today = todays_budget(stack)
     what = f"{usd(today.booked)} of {usd(today.limit)} USD spent or booked today"
-    if today.left > 0 and not today.is_exhausted:
+    if today.left >= FLAT_USD:
         yield Finding("budget", FINE, what)
     else:
         cure = "wait for midnight UTC, or deploy with a higher DailyBudgetUsd"

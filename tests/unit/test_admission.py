@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retake.domain.admission import (
-    DAY_SECONDS,
     LEASE_SECONDS,
     LONG_LEASE_SECONDS,
     LOOK_UP_SECONDS,
@@ -27,6 +26,7 @@ from retake.domain.admission import (
     RequestRate,
 )
 from retake.domain.job import HoldReason
+from retake.domain.limits import DAY_SECONDS
 from retake.domain.preparation import Preparation
 from retake.domain.prices import FLAT_USD, Basis, FolderCap, Prices
 from retake.domain.sidecar import Sidecar
@@ -405,7 +405,6 @@ def test_events_stay_in_the_outbox_until_they_are_published() -> None:
 def test_metrics_describe_the_state() -> None:
     admission = admit_all(Admission(), "a", "b", now=NOON)
     quotas = replace(WIDE, daily_budget_usd=1.5)
-    admission = admission.exhaust_budget("used up", NOON)
     assert admission.open_circuit(HoldReason.KEY, "no", NOON).metrics(quotas, NOON) == {
         "JobsInFlight": 2,
         "CircuitOpen": 1,

@@ -8,8 +8,9 @@ import pytest
 
 from retake.aws.s3 import InputBucket
 from retake.domain.job import State
+from retake.domain.limits import DAY_SECONDS
 from retake.domain.refusal import Refusal
-from retake.services.prepare import DAY_SECONDS, MAX_ATTEMPTS
+from retake.services.prepare import MAX_ATTEMPTS
 from retake.services.waiting import PREPARE_SECONDS
 from tests.support.drops import accepted_jobs, status_of
 from tests.support.kills import Killed, kill

@@ -16,9 +16,9 @@ from math import ceil, inf
 from statistics import fmean
 
 from .job import HoldReason, Job
-from .limits import RECORD_LIFETIME_SECONDS
+from .limits import DAY_SECONDS, RECORD_LIFETIME_SECONDS
 from .poll_schedule import PRIOR, PollSchedule
-from .prices import Estimate, Prices, Work
+from .prices import FLAT_USD, Estimate, Prices, Work
 from .refusal import Refusal
 
 RATE_WINDOW_SECONDS = 64  # a minute, and what a request may be late on its way
@@ -27,7 +27,6 @@ LONG_LEASE_SECONDS = 900  # most jobs end sooner
 LOOK_UP_SECONDS = 300  # between two looks into the history for a cost that is unknown
 MAX_BOOKINGS = 500  # that wait for their cost, about 50 KB; more would make writes dear
 MIN_COMPARED = 5  # jobs of a day, before their costs are compared with their estimates
-DAY_SECONDS = 86400
 FIRST_PROBE_SECONDS, MAX_PROBE_SECONDS = 60, 900  # between two probes of an open circuit
 MAX_LOST_RESPONSES = 10  # in a row: an outage must not use up the second attempt of every job
 SCARCE_FROM = 0.8  # of the requests a minute; from there on, polls come less often
@@ -515,7 +514,7 @@ class Admission:
             "JobsInFlight": len(self.leases.active(now)),
             "CircuitOpen": int(self.circuit.opened is not None),
             "SpentTodayUsd": booked,
-            "BudgetExhausted": int(self.budget.exhausted_on == self.budget.today(now)),
+            "BudgetExhausted": int(self.left_usd(quotas, now) < FLAT_USD),
             "PriceDriftPercent": round(100 * abs(self.budget.at(now).drift())),
         }
 

@@ -11,6 +11,7 @@ from ..aws.s3 import InputBucket, StagingBucket, UnreadableError
 from ..domain.footage import Footage
 from ..domain.input_files import InputFile, prepared_key
 from ..domain.intake import Candidate, Prepare, decide
+from ..domain.limits import DAY_SECONDS
 from ..domain.media import IMAGE_HEADER_BYTES, check_first_frame
 from ..domain.preparation import Preparation
 from ..domain.refusal import Refusal
@@ -20,7 +21,6 @@ from .claim import Candidates
 from .workspace import workspace
 
 MAX_ATTEMPTS = 4  # each may have died with its function; then the clip is refused
-DAY_SECONDS = 86400
 
 
 @dataclass(frozen=True)

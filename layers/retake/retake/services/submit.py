@@ -6,7 +6,7 @@ from typing import Any
 
 from ..aws.job_store import JobStore
 from ..aws.s3 import StagingBucket, UrlSigner
-from ..domain.admission import DAY_SECONDS, Denial
+from ..domain.admission import Denial
 from ..domain.input_files import sent_key, suffix_of
 from ..domain.job import (
     PAID,
@@ -19,6 +19,7 @@ from ..domain.job import (
     State,
     SubmitAttempt,
 )
+from ..domain.limits import DAY_SECONDS
 from ..domain.refusal import Refusal
 from ..observability import logger
 from ..segmind.client import Request, SegmindClient
