@@ -136,7 +136,7 @@ def retry_entry(stack: Stack, entry: Entry) -> Outcome:
 
 def _price_usd(entry: Entry) -> float:
     """Return what a job is expected to cost."""
-    return entry.expected_usd if isinstance(entry, Job) else 0.0
+    return entry.estimated_usd if isinstance(entry, Job) else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

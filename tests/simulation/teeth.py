@@ -104,7 +104,7 @@ BUGS = [
     Bug(
         "a cost that is found later is not added to the sums",
         f"{PACKAGE}/aws/job_store.py",
-        "return self._write(job, priced, cost_sums.addition(cost_sum.correction(job, priced)))",
+        "return self._write(job, priced, cost_sums.addition(cost_sum.correction(priced)))",
         "return self._write(job, priced)",
     ),
     Bug(

@@ -130,7 +130,7 @@ class JobStore:
             The job as it is stored; `None` when another function was faster.
         """
         priced = replace(job, cost_usd=cost_usd)
-        return self._write(job, priced, cost_sums.addition(cost_sum.correction(job, priced)))
+        return self._write(job, priced, cost_sums.addition(cost_sum.correction(priced)))
 
     def claim_request(self, request_id: str, correlation_id: str) -> bool:
         """Give one of Segmind's requests to one submit, permanently.

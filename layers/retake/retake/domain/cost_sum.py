@@ -44,28 +44,25 @@ def of_job(job: Job) -> CostSum:
     submitted = job.entered.get(State.SUBMITTING, job.began)
     sidecar = job.sidecar or Sidecar()
     is_unpriced = job.may_cost and job.cost_usd is None
-    estimate = replace(job, cost_usd=None).expected_usd
     return CostSum(
         day=submitted.astimezone(UTC).date().isoformat(),
         folder=job.key.rpartition("/")[0] + "/",
         mode=sidecar.mode,
         size=sidecar.size,
         jobs=int(job.may_cost),
-        estimated_usd=estimate if job.may_cost else 0,
+        estimated_usd=job.estimated_usd if job.may_cost else 0,
         billed_usd=(job.cost_usd or 0) if job.may_cost else 0,
         unpriced_jobs=int(is_unpriced),
-        unpriced_usd=estimate if is_unpriced else 0,
+        unpriced_usd=job.estimated_usd if is_unpriced else 0,
     )
 
 
-def correction(before: Job, after: Job) -> CostSum:
-    """Return what has to be added when the cost of a job becomes known."""
-    old, new = of_job(before), of_job(after)
+def correction(priced: Job) -> CostSum:
+    """Return what has to be added when the cost of a settled job has become known."""
     return replace(
-        new,
-        jobs=new.jobs - old.jobs,
-        estimated_usd=new.estimated_usd - old.estimated_usd,
-        billed_usd=new.billed_usd - old.billed_usd,
-        unpriced_jobs=new.unpriced_jobs - old.unpriced_jobs,
-        unpriced_usd=new.unpriced_usd - old.unpriced_usd,
+        of_job(priced),
+        jobs=0,
+        estimated_usd=0,
+        unpriced_jobs=-1,
+        unpriced_usd=-priced.estimated_usd,
     )

@@ -269,15 +269,13 @@ class Job:
         return Listing.ATTENTION if self.needs_attention else listing_of(self.state)
 
     @property
-    def expected_usd(self) -> float:
-        """Return what it costs as far as it is known: its estimate, until its cost is known."""
-        if self.cost_usd is not None:
-            return self.cost_usd
+    def estimated_usd(self) -> float:
+        """Return what it was estimated to cost; before that, the mean price of a clip."""
         return self.estimate.usd if self.estimate else FLAT_USD
 
     def believable(self, cost_usd: float | None) -> float | None:
         """Return a cost that Segmind reports; `None` if it is missing, zero, or absurd."""
-        return believable(cost_usd, self.estimate.usd if self.estimate else FLAT_USD)
+        return believable(cost_usd, self.estimated_usd)
 
     @property
     def may_cost(self) -> bool:

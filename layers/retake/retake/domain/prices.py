@@ -25,12 +25,13 @@ HALF_LIFE = 10  # costs after which one counts half: a new way of billing decide
 MIN_COSTS = 5  # fewer say nothing
 SIMILAR_ERROR = 0.02  # bases whose errors differ by no more explain the costs equally well
 CONFIRMED = 0.10  # a rate that is so near to the published one confirms it
-MIN_USD = 0.0001  # a lower cost is not believed
+MIN_USD = 0.0001  # nothing is learned from a lower cost
+MIN_WORK = 0.01  # seconds or megapixels; nor from a clip with less
 MAX_TIMES = 50  # the estimate: a higher cost is not believed
 SIZES = ("source", "1080", "720", "540")
 
 
-class Limits(Protocol):
+class SpendingLimits(Protocol):
     """What may be spent.
 
     Attributes:
@@ -75,11 +76,6 @@ class Work:
         frames = FRAMES_PER_SECOND * footage.seconds
         return cls(footage.seconds, round(width * height * frames / 1e6, 3))
 
-    @property
-    def amounts(self) -> tuple[float, float]:
-        """Return its figures."""
-        return self.seconds, self.megapixels
-
     def units(self, basis: Basis) -> float:
         """Return for how many units of a basis it is billed."""
         return {Basis.CLIP: 1.0, Basis.SECOND: self.seconds, Basis.MEGAPIXEL: self.megapixels}[
@@ -100,6 +96,11 @@ class Cost:
     job: str
     work: Work
     usd: float
+
+    @property
+    def is_usable(self) -> bool:
+        """Tell whether something can be learned from it."""
+        return self.usd > MIN_USD and min(self.work.seconds, self.work.megapixels) > MIN_WORK
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ class Prices:
     @classmethod
     def learn(cls, costs: Sequence[Cost]) -> "Prices":
         """Learn from costs, oldest first; before there are some, the published prices hold."""
-        usable = [each for each in costs if each.usd > MIN_USD and min(each.work.amounts) > 0.01]
+        usable = [each for each in costs if each.is_usable]
         if len(usable) < MIN_COSTS:
             return cls()
         weights = [0.5 ** (age / HALF_LIFE) for age in reversed(range(len(usable)))]
@@ -181,7 +182,11 @@ class Prices:
         }
 
     def refusal(
-        self, footage: Footage | None, sidecar: Sidecar, limits: "Limits", cap: FolderCap | None
+        self,
+        footage: Footage | None,
+        sidecar: Sidecar,
+        limits: SpendingLimits,
+        cap: FolderCap | None,
     ) -> Refusal | None:
         """Return why a clip is too dear to be sent at all, and what to put into its sidecar."""
         work = Work.of(footage, sidecar.short_side) if footage else None
